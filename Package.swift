@@ -1,0 +1,104 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// One list of settings for every target: what the compiler can enforce, it enforces.
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+  .strictMemorySafety(),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+/// The leaves and the engine: exclusivity is proven in debug builds and by the fuzzers; in release
+/// builds its dynamic checks cost more than the reads they guard.
+let hotSettings: [SwiftSetting] =
+  settings + [
+    .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))
+  ]
+
+/// Tests and fuzzers run with the expensive checks of every invariant.
+let testSettings: [SwiftSetting] = settings
+
+func systemLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
+  .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let package = Package(
+  name: "swift-bcachefs",
+  products: [
+    .executable(name: "bcachefs", targets: ["BcachefsCommand"]),
+    .executable(name: "bcachefs-fuzz", targets: ["BcachefsFuzz"]),
+    .library(name: "Bcachefs", targets: ["Bcachefs"]),
+    .library(name: "BcachefsFormat", targets: ["BcachefsFormat"]),
+    .library(name: "BcachefsSupport", targets: ["BcachefsSupport"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0")
+  ],
+  targets: [
+    systemLibrary("CISAL", pkgConfig: "libisal", apt: "libisal-dev"),
+    systemLibrary("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
+    systemLibrary("CLZ4", pkgConfig: "liblz4", apt: "liblz4-dev"),
+    systemLibrary("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+    systemLibrary("CDeflate", pkgConfig: "libdeflate", apt: "libdeflate-dev"),
+    systemLibrary("CSodium", pkgConfig: "libsodium", apt: "libsodium-dev"),
+    systemLibrary("CBlkid", pkgConfig: "blkid", apt: "libblkid-dev"),
+    .target(name: "CLinuxShims"),
+    .target(
+      name: "BcachefsSupport",
+      dependencies: ["CISAL", "CXXHash", "CLZ4", "CZstd", "CDeflate", "CSodium"],
+      swiftSettings: hotSettings),
+    .target(
+      name: "BcachefsFormat",
+      dependencies: ["BcachefsSupport"],
+      swiftSettings: hotSettings),
+    .target(
+      name: "BcachefsIO",
+      dependencies: ["BcachefsSupport", "CBlkid", "CLinuxShims"],
+      swiftSettings: hotSettings),
+    .target(
+      name: "Bcachefs",
+      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      swiftSettings: hotSettings),
+    .executableTarget(
+      name: "BcachefsCommand",
+      dependencies: [
+        "Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "BcachefsFuzz",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      swiftSettings: settings),
+    .target(
+      name: "TestSupport",
+      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      path: "Tests/TestSupport",
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "SupportTests", dependencies: ["BcachefsSupport", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "FormatTests", dependencies: ["BcachefsFormat", "BcachefsSupport", "TestSupport"],
+      resources: [.copy("Golden")],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "IOTests", dependencies: ["BcachefsIO", "BcachefsSupport", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "EngineTests",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "CommandTests", dependencies: ["BcachefsCommand", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "KernelTests", dependencies: ["TestSupport"], exclude: ["guest"],
+      swiftSettings: testSettings),
+    .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
+  ]
+)
