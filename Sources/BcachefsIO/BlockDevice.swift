@@ -33,6 +33,7 @@ public final class BlockDevice: Sendable {
 
   enum BackEnd: Sendable {
     case descriptor(DescriptorBackEnd)
+    case simulated(SimulatedDevice)
   }
 
   /// The path, or the simulated device's name: what messages call it.
@@ -74,6 +75,7 @@ public final class BlockDevice: Sendable {
   public var usesDirectIO: Bool {
     switch backEnd {
     case .descriptor(let file): file.usesDirectIO
+    case .simulated: false
     }
   }
 
@@ -81,6 +83,7 @@ public final class BlockDevice: Sendable {
   public var isBlockDevice: Bool {
     switch backEnd {
     case .descriptor(let file): file.isBlockDevice
+    case .simulated: false
     }
   }
 
@@ -99,6 +102,7 @@ public final class BlockDevice: Sendable {
     let reason = unsafe span.withUnsafeMutableBytes { buffer in
       switch backEnd {
       case .descriptor(let file): unsafe file.read(buffer, at: offset)
+      case .simulated(let device): unsafe device.read(buffer, at: offset)
       }
     }
     if let reason { throw error(.read, reason, offset, byteCount) }
@@ -116,6 +120,7 @@ public final class BlockDevice: Sendable {
     let reason =
       switch backEnd {
       case .descriptor(let file): unsafe file.read(parts: spans.parts, at: offset)
+      case .simulated(let device): unsafe device.read(parts: spans.parts, at: offset)
       }
     if let reason { throw error(.read, reason, offset, byteCount) }
   }
@@ -133,6 +138,7 @@ public final class BlockDevice: Sendable {
     let reason = unsafe span.withUnsafeBytes { buffer in
       switch backEnd {
       case .descriptor(let file): unsafe file.write(buffer, at: offset)
+      case .simulated(let device): unsafe device.write(buffer, at: offset)
       }
     }
     if let reason { throw error(.write, reason, offset, byteCount) }
@@ -148,6 +154,7 @@ public final class BlockDevice: Sendable {
     let reason =
       switch backEnd {
       case .descriptor(let file): unsafe file.write(parts: spans.parts, at: offset)
+      case .simulated(let device): unsafe device.write(parts: spans.parts, at: offset)
       }
     if let reason { throw error(.write, reason, offset, byteCount) }
   }
@@ -166,6 +173,7 @@ public final class BlockDevice: Sendable {
     let reason =
       switch backEnd {
       case .descriptor(let file): file.flush()
+      case .simulated(let device): device.flush()
       }
     guard let reason else { return }
     let failure = DeviceError(.flush, reason, device: name)
@@ -187,6 +195,7 @@ public final class BlockDevice: Sendable {
     let reason =
       switch backEnd {
       case .descriptor(let file): file.discard(at: range.lowerBound, byteCount: byteCount)
+      case .simulated(let device): device.discard(at: range.lowerBound, byteCount: byteCount)
       }
     if let reason { throw error(.discard, reason, range.lowerBound, byteCount) }
   }
@@ -202,6 +211,7 @@ public final class BlockDevice: Sendable {
     let reason =
       switch backEnd {
       case .descriptor(let file): file.punchHole(at: range.lowerBound, byteCount: byteCount)
+      case .simulated(let device): device.punchHole(at: range.lowerBound, byteCount: byteCount)
       }
     if let reason { throw error(.punchHole, reason, range.lowerBound, byteCount) }
   }
@@ -218,6 +228,7 @@ public final class BlockDevice: Sendable {
     let reason =
       switch backEnd {
       case .descriptor(let file): file.resize(toByteCount: byteCount)
+      case .simulated(let device): device.resize(toByteCount: byteCount)
       }
     if let reason { throw error(.resize, reason, nil, byteCount) }
     size.store(byteCount, ordering: .relaxed)
@@ -240,6 +251,9 @@ public final class BlockDevice: Sendable {
     switch backEnd {
     case .descriptor(let file):
       return Glibc.close(file.descriptor) == 0 || errno == EINTR ? nil : .system(errno)
+    case .simulated(let device):
+      if mode == .exclusiveReadWrite { device.state.withLock { $0.isOpenForWriting = false } }
+      return nil
     }
   }
 
@@ -253,7 +267,7 @@ public final class BlockDevice: Sendable {
   }
 
   /// Admits an operation on a range; `end()` must follow unless this throws.
-  private func begin(
+  func begin(
     _ operation: DeviceError.Operation, _ offset: UInt64, _ byteCount: UInt64
   ) throws(DeviceError) {
     let total = self.byteCount
@@ -268,7 +282,7 @@ public final class BlockDevice: Sendable {
     }
   }
 
-  private func end() {
+  func end() {
     activity.subtract(1, ordering: .releasing)
   }
 

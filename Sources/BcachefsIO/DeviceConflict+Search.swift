@@ -178,6 +178,7 @@ extension BlockDevice {
       guard unsafe fstat(file.descriptor, &status) == 0 else { return [] }
       return DeviceConflict.all(
         path: name, status: status, ignoringOwnLocks: mode == .exclusiveReadWrite)
+    case .simulated: return []
     }
   }
 }

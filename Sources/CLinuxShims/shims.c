@@ -4,10 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/loop.h>
 #include <linux/stat.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -17,6 +21,8 @@ const int linux_o_tmpfile = O_TMPFILE;
 
 uint32_t linux_device_major(dev_t device) { return major(device); }
 uint32_t linux_device_minor(dev_t device) { return minor(device); }
+
+int linux_memory_file(void) { return memfd_create("bcachefs", MFD_CLOEXEC); }
 
 static int in_range(int fd, int mode, uint64_t start, uint64_t byte_count) {
   while (fallocate(fd, mode, (off_t)start, (off_t)byte_count) < 0) {
@@ -97,4 +103,63 @@ int linux_loop_backing(int fd, uint64_t *device, uint64_t *inode) {
   *device = info.lo_device;
   *inode = info.lo_inode;
   return 0;
+}
+
+// MARK: temporary names
+
+enum { temporary_max = 64 };
+
+// A slot's state is changed by atomic stores, as the handler may look at any moment: a path is
+// whole before its slot is marked as used, and no longer used before it changes.
+static struct {
+  _Atomic int is_used;
+  char path[PATH_MAX];
+} temporaries[temporary_max];
+
+static pthread_mutex_t temporaries_lock = PTHREAD_MUTEX_INITIALIZER;
+
+// Only calls that POSIX allows in a handler: unlink, sigaction, raise.
+static void remove_temporaries(int number) {
+  for (int i = 0; i < temporary_max; i++) {
+    if (temporaries[i].is_used) unlink(temporaries[i].path);
+  }
+  struct sigaction action = {.sa_handler = SIG_DFL};
+  sigaction(number, &action, NULL);
+  raise(number);
+}
+
+static void handle_signals(void) {
+  static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+  for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    struct sigaction action;
+    if (sigaction(numbers[i], NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) &&
+        action.sa_handler == SIG_DFL) {
+      action = (struct sigaction){.sa_handler = remove_temporaries};
+      sigaction(numbers[i], &action, NULL);
+    }
+  }
+}
+
+int linux_temporary_add(const char *path) {
+  if (strlen(path) >= PATH_MAX) return ENAMETOOLONG;
+  int result = EMFILE;
+  pthread_mutex_lock(&temporaries_lock);
+  for (int i = 0; i < temporary_max; i++) {
+    if (temporaries[i].is_used) continue;
+    strcpy(temporaries[i].path, path);
+    temporaries[i].is_used = 1;
+    handle_signals();
+    result = 0;
+    break;
+  }
+  pthread_mutex_unlock(&temporaries_lock);
+  return result;
+}
+
+void linux_temporary_forget(const char *path) {
+  pthread_mutex_lock(&temporaries_lock);
+  for (int i = 0; i < temporary_max; i++) {
+    if (temporaries[i].is_used && strcmp(temporaries[i].path, path) == 0) temporaries[i].is_used = 0;
+  }
+  pthread_mutex_unlock(&temporaries_lock);
 }

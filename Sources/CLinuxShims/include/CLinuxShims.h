@@ -13,6 +13,9 @@ extern const int linux_o_tmpfile;
 uint32_t linux_device_major(dev_t device);
 uint32_t linux_device_minor(dev_t device);
 
+/// An unnamed file in memory: its descriptor, or -1 and errno.
+int linux_memory_file(void);
+
 // Every function from here on returns 0, or the errno of what failed.
 
 /// Frees a file's blocks in a range, which reads as zeros afterwards; the size stays.
@@ -53,3 +56,13 @@ int linux_direct_alignment(int fd, uint32_t *memory, uint32_t *offset);
 
 /// Device and inode number of the file behind an open loop device (as in struct stat).
 int linux_loop_backing(int fd, uint64_t *device, uint64_t *inode);
+
+// Files that have a temporary name must not outlive the process. What cannot be an unnamed file is
+// kept in a small table, and removed by the handler of SIGINT, SIGTERM and SIGHUP, which then lets
+// the signal do what it did before. Handlers are only put where the program has none of its own.
+
+/// Remembers `path` for removal. EMFILE when the table is full, ENAMETOOLONG.
+int linux_temporary_add(const char *path);
+
+/// Forgets `path`: it has its final name, or is removed.
+void linux_temporary_forget(const char *path);
