@@ -2,3 +2,5 @@
 #pragma once
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+
+#include "host.h"
