@@ -106,6 +106,10 @@ int64_t linux_directory_read(int fd, void *buffer, size_t byte_count) {
 // Set once the kernel has refused listxattrat or getxattrat.
 static atomic_int xattrat_is_missing;
 
+void linux_xattrat_avoid(int avoid) {
+  atomic_store_explicit(&xattrat_is_missing, avoid, memory_order_relaxed);
+}
+
 static int is_missing(int error) {
   if (error != ENOSYS && error != EPERM) return 0;
   atomic_store_explicit(&xattrat_is_missing, 1, memory_order_relaxed);

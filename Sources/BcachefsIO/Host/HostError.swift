@@ -50,7 +50,7 @@ public struct HostError: Error, Sendable, Equatable {
         case ENOENT, ESTALE: .vanished
         case ENOTDIR: .notADirectory
         case ELOOP: .symbolicLink
-        case EISDIR: .notARegularFile
+        case EISDIR, ESPIPE, ENXIO: .notARegularFile
         default: .system(number)
         }
     }

@@ -50,7 +50,7 @@ public final class HostFile: Sendable {
   /// Fills `buffer` from the file at `offset`; holes read as zeros.
   ///
   /// - Returns: Bytes read: less than `buffer` holds only where the file ends.
-  /// - Throws: `.notARegularFile` (a directory), `.outOfBounds` (no file reaches there), `.system`.
+  /// - Throws: `.notARegularFile` (a directory, a FIFO), `.outOfBounds` (no file reaches there), `.system`.
   /// - Complexity: one call, unless the kernel reads less than asked for.
   public func read(
     into buffer: inout MutableRawSpan, atByte offset: UInt64

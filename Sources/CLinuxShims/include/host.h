@@ -55,6 +55,9 @@ int64_t linux_directory_read(int fd, void *buffer, size_t byte_count);
 /// NUL. -ERANGE: the buffer is too small. -ENOSYS: needs /proc, which is not mounted.
 int64_t linux_xattr_list(int fd, const char *name, char *buffer, size_t byte_count);
 
+/// Whether to do without listxattrat and getxattrat, as is done by itself where they are missing.
+void linux_xattrat_avoid(int avoid);
+
 /// The value of the attribute `key`.
 int64_t linux_xattr_get(
     int fd, const char *name, const char *key, void *buffer, size_t byte_count);
