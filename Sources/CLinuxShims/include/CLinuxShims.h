@@ -66,3 +66,5 @@ int linux_temporary_add(const char *path);
 
 /// Forgets `path`: it has its final name, or is removed.
 void linux_temporary_forget(const char *path);
+
+#include "host.h"
