@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+// Directory entries: a name and what it names.
+//
+// The key's inode is the directory, its offset the name's hash. The name runs from byte 9 to the
+// value's end, less the zero bytes that fill the last word: its length is stored nowhere.
+// Source: bcachefs dirent.c.
+
+/// A directory entry (`struct bch_dirent`).
+public struct Dirent: ~Escapable {
+  /// What a name can name.
+  public enum Target: Hashable, Sendable {
+    case inode(UInt64)
+    /// A subvolume's root, visible only in the subvolume that it was put in.
+    case subvolume(child: UInt32, parent: UInt32)
+  }
+
+  public let target: Target
+  /// `d_type` of readdir; `subvolumeType` for the root of a subvolume.
+  public let type: UInt8
+  /// The bytes of the name; not necessarily UTF-8.
+  public let name: RawSpan
+  /// Words of the value.
+  public let u64s: Int
+
+  /// `DT_SUBVOL`
+  @inlinable public static var subvolumeType: UInt8 { 16 }
+  /// The longest name that may be made, bytes (`BCH_NAME_MAX`).
+  @inlinable public static var maxNameByteCount: Int { 512 }
+
+  /// Where `struct bch_dirent` keeps its fields.
+  @frozen public enum Layout {
+    @inlinable public static var inode: LEField<UInt64> { .init(0) }
+    @inlinable public static var childSubvolume: LEField<UInt32> { .init(0) }
+    @inlinable public static var parentSubvolume: LEField<UInt32> { .init(4) }
+    @inlinable public static var type: LEField<UInt8> { .init(8) }
+    @inlinable public static var name: Int { 9 }
+  }
+
+  /// - Throws: `.truncated` below 16 bytes.
+  @_lifetime(copy value)
+  public init(decoding value: RawSpan) throws(FormatError) {
+    let count = value.byteCount & ~7
+    guard count >= 16 else { throw .tooSmall("bch_dirent", value.byteCount, 16) }
+    type = value[Layout.type]
+    if type == Dirent.subvolumeType {
+      target = .subvolume(
+        child: value[Layout.childSubvolume], parent: value[Layout.parentSubvolume])
+    } else {
+      target = .inode(value[Layout.inode])
+    }
+    let last = value[LEField<UInt64>(count &- 8)]
+    let end = max(Layout.name, count &- last.leadingZeroBitCount / 8)
+    name = value.extracting(Layout.name..<end)
+    u64s = count / 8
+  }
+
+  /// Words that a value with a name of `nameByteCount` bytes takes (`dirent_val_u64s`).
+  @inlinable public static func encodedU64s(nameByteCount: Int) -> Int {
+    (Layout.name &+ nameByteCount &+ 7) / 8
+  }
+
+  /// Encodes a value for a name.
+  ///
+  /// - Returns: Its words.
+  /// - Throws: `.tooLarge` (`dirent_name_too_long`), `.tooSmall` without room.
+  public static func encode(
+    target: Target, type: UInt8, name: RawSpan, into value: inout MutableRawSpan
+  ) throws(FormatError) -> Int {
+    let count = name.byteCount
+    guard count <= maxNameByteCount else {
+      throw FormatError(
+        .tooLarge, "bch_dirent", "d_name", found: UInt64(count),
+        expected: UInt64(maxNameByteCount), fsckError: .dirent_name_too_long)
+    }
+    let u64s = encodedU64s(nameByteCount: count)
+    guard value.byteCount >= u64s &* 8 else {
+      throw .tooSmall("bch_dirent", value.byteCount, u64s &* 8)
+    }
+    switch target {
+    case .inode(let number): value[Layout.inode] = number
+    case .subvolume(let child, let parent):
+      value[Layout.childSubvolume] = child
+      value[Layout.parentSubvolume] = parent
+    }
+    value[Layout.type] = type
+    value.copy(name, to: Layout.name)
+    for at in (Layout.name &+ count)..<(u64s &* 8) { value[LEField<UInt8>(at)] = 0 }
+    return u64s
+  }
+}
+
+extension Dirent {
+  /// `name -> 4098 type dir` (`bch2_dirent_to_text`).
+  public var description: String {
+    let text = name.text
+    return switch target {
+    case .inode(let number): "\(text) -> \(number) type \(Dirent.typeName(type))"
+    case .subvolume(let child, let parent):
+      "\(text) -> \(parent) -> \(child) type \(Dirent.typeName(type))"
+    }
+  }
+
+  /// Upstream's name of a `d_type`.
+  public static func typeName(_ type: UInt8) -> String {
+    switch type {
+    case 0: "unknown"
+    case 1: "fifo"
+    case 2: "chr"
+    case 4: "dir"
+    case 6: "blk"
+    case 8: "reg"
+    case 10: "lnk"
+    case 12: "sock"
+    case 14: "whiteout"
+    case subvolumeType: "subvol"
+    default: "(bad d_type)"
+    }
+  }
+
+  /// `bch2_dirent_validate`
+  public func validate(key: BKey, flags: BKeyValidation = []) throws(FormatError) {
+    let count = name.byteCount
+    guard count > 0 else { throw bad("d_name", 0, .dirent_empty_name) }
+    let needed = Dirent.encodedU64s(nameByteCount: count)
+    guard u64s <= needed else {
+      throw FormatError(
+        .tooLarge, "bch_dirent", "u64s", found: UInt64(u64s), expected: UInt64(needed),
+        fsckError: .dirent_val_too_big)
+    }
+    if flags.contains(.commit), count > Dirent.maxNameByteCount {
+      throw FormatError(
+        .tooLarge, "bch_dirent", "d_name", found: UInt64(count),
+        expected: UInt64(Dirent.maxNameByteCount), fsckError: .dirent_name_too_long)
+    }
+    var slash = false
+    for at in 0..<count {
+      let byte = name[LEField<UInt8>(at)]
+      guard byte != 0 else { throw bad("d_name", UInt64(at), .dirent_name_embedded_nul) }
+      slash = slash || byte == UInt8(ascii: "/")
+    }
+    let dot = UInt8(ascii: ".")
+    if count <= 2, name[LEField<UInt8>(0)] == dot, name[LEField<UInt8>(count &- 1)] == dot {
+      throw bad("d_name", UInt64(count), .dirent_name_dot_or_dotdot)
+    }
+    guard !slash else { throw bad("d_name", UInt64(UInt8(ascii: "/")), .dirent_name_has_slash) }
+    if case .inode(let number) = target, number == key.position.inode {
+      throw bad("d_inum", number, .dirent_to_itself)
+    }
+  }
+
+  private func bad(
+    _ field: StaticString, _ found: UInt64, _ error: FsckErrorID
+  ) -> FormatError {
+    FormatError(.invalid, "bch_dirent", field, found: found, fsckError: error)
+  }
+}

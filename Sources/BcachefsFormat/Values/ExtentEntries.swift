@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+// The list of entries that makes up the value of every key that points to data: iteration and
+// writing.
+//
+// How it works
+//   Entries stand one after the other, each one to three words. The lowest set bit of an entry's
+//   first word is its type, and its type its length. Only known types have a length: at an unknown
+//   one the walk yields `.invalid` and ends, and what follows stays untouched bytes.
+//
+// Invariants
+//   (1) The walk never reads beyond the span, and advances by at least one word a step.
+
+/// One entry of an extent's value (`union bch_extent_entry`).
+public enum ExtentEntry: Hashable, Sendable {
+  case ptr(ExtentPtr)
+  case crc(ExtentCrc, ExtentCrc.Kind)
+  case stripePtr(ExtentStripePtr)
+  case rebalance(ExtentRebalance)
+  /// A type that this version does not know, or an entry cut off by the value's end.
+  case invalid(word: UInt64)
+
+  /// Words it takes on disk; 0 for `.invalid`.
+  @inlinable public var u64s: Int {
+    switch self {
+    case .ptr, .stripePtr, .rebalance: 1
+    case .crc(_, let kind): kind.u64s
+    case .invalid: 0
+    }
+  }
+}
+
+/// A pointer together with all that entries before it say of it (`struct extent_ptr_decoded`).
+@frozen
+public struct DecodedPtr: Hashable, Sendable, BitwiseCopyable {
+  public var ptr: ExtentPtr
+  public var crc: ExtentCrc
+  /// The stripe it is part of.
+  public var stripe: ExtentStripePtr?
+
+  @inlinable public init(ptr: ExtentPtr, crc: ExtentCrc, stripe: ExtentStripePtr? = nil) {
+    self.ptr = ptr
+    self.crc = crc
+    self.stripe = stripe
+  }
+}
+
+/// The entries in the value of an `extent`, `btree_ptr`, `btree_ptr_v2`, `reflink_v` or the
+/// pointers of a `stripe`.
+public struct ExtentEntries: ~Escapable {
+  /// The words of all entries.
+  public let bytes: RawSpan
+  /// Sectors of the key.
+  public let keySize: UInt32
+
+  /// - Parameters:
+  ///   - bytes: All entries; a last part of less than a word is not looked at.
+  ///   - keySize: Sectors of the key, which crc entries report as the live size.
+  @inlinable @_lifetime(copy bytes)
+  public init(_ bytes: RawSpan, keySize: UInt32) {
+    self.bytes = bytes
+    self.keySize = keySize
+  }
+
+  /// The entries within a key's value, for the types that have any (`bch2_bkey_ptrs_c`).
+  ///
+  /// - Throws: `.truncated` if the value is smaller than its type's header.
+  @_lifetime(copy value)
+  public init(key: BKey, value: RawSpan) throws(FormatError) {
+    let range = try ExtentEntries.range(of: key, value: value)
+    bytes = value.extracting(range)
+    keySize = key.size
+  }
+
+  /// Where in its value a key's entries are; empty for types without pointers.
+  public static func range(of key: BKey, value: RawSpan) throws(FormatError) -> Range<Int> {
+    let count = value.byteCount & ~7
+    switch key.type {
+    case .btreePtr, .extent: return 0..<count
+    case .btreePtrV2:
+      guard count >= BTreePtrV2.Layout.byteCount else {
+        throw .tooSmall("btree_ptr_v2", count, BTreePtrV2.Layout.byteCount)
+      }
+      return BTreePtrV2.Layout.byteCount..<count
+    case .reflinkV:
+      guard count >= 8 else { throw .tooSmall("reflink_v", count, 8) }
+      return 8..<count
+    case .stripe:
+      guard count >= 8 else { throw .tooSmall("stripe", count, 8) }
+      return 8..<min(count, 8 &+ 8 &* Int(value[LEField<UInt8>(3)]))
+    default: return 0..<0
+    }
+  }
+
+  /// Every entry, in order.
+  @inlinable public var entries: Iterator {
+    @_lifetime(copy self) get { Iterator(bytes, keySize: keySize) }
+  }
+
+  /// Every pointer with its checksum, compression and stripe, in order.
+  @inlinable public var pointers: PointerIterator {
+    @_lifetime(copy self) get { PointerIterator(Iterator(bytes, keySize: keySize)) }
+  }
+
+  /// Walks entries.
+  public struct Iterator: ~Escapable {
+    @usableFromInline let bytes: RawSpan
+    @usableFromInline let keySize: UInt32
+    @usableFromInline var cursor = 0
+
+    /// Bytes from the start of the entries to the next one.
+    @inlinable public var byteOffset: Int { cursor }
+
+    @usableFromInline @_lifetime(copy bytes)
+    init(_ bytes: RawSpan, keySize: UInt32) {
+      self.bytes = bytes
+      self.keySize = keySize
+    }
+
+    /// The next entry; after `.invalid` there is none.
+    public mutating func next() -> ExtentEntry? {
+      let left = bytes.byteCount &- cursor
+      guard left >= 8 else { return nil }
+      let at = cursor
+      let word = bytes[LEField<UInt64>(at)]
+      let entry: ExtentEntry
+      switch word.trailingZeroBitCount {
+      case 0: entry = .ptr(ExtentPtr(word: word))
+      case 4: entry = .stripePtr(ExtentStripePtr(word: word))
+      case 5: entry = .rebalance(ExtentRebalance(word: word))
+      case let bit:
+        guard bit <= 3, let kind = ExtentCrc.Kind(rawValue: UInt8(bit)), left >= kind.u64s &* 8
+        else {
+          cursor = bytes.byteCount
+          return .invalid(word: word)
+        }
+        entry = .crc(ExtentCrc(decoding: bytes, at: at, kind: kind, liveSize: keySize), kind)
+      }
+      cursor = at &+ entry.u64s &* 8
+      return entry
+    }
+  }
+
+  /// Walks pointers (`bkey_for_each_ptr_decode`).
+  public struct PointerIterator: ~Escapable {
+    @usableFromInline var entries: Iterator
+    @usableFromInline var crc: ExtentCrc
+
+    @usableFromInline @_lifetime(copy entries)
+    init(_ entries: Iterator) {
+      crc = ExtentCrc(plainSectors: entries.keySize)
+      self.entries = entries
+    }
+
+    /// The next pointer; an entry of unknown type ends the walk.
+    public mutating func next() -> DecodedPtr? {
+      var stripe: ExtentStripePtr?
+      while let entry = entries.next() {
+        switch entry {
+        case .ptr(let ptr): return DecodedPtr(ptr: ptr, crc: crc, stripe: stripe)
+        case .crc(let crc, _): self.crc = crc
+        case .stripePtr(let word): stripe = word
+        case .rebalance: break
+        case .invalid: return nil
+        }
+      }
+      return nil
+    }
+  }
+}
+
+/// Writes entries one after the other into a value.
+///
+/// ```
+/// var writer = ExtentWriter()
+/// try writer.append(crc, to: &value)
+/// try writer.append(ptr, to: &value)
+/// key.u64s = UInt8(BKey.headerU64s + writer.encodedU64s)
+/// ```
+@frozen
+public struct ExtentWriter: Sendable {
+  @usableFromInline var cursor: Int
+
+  /// - Parameter byteOffset: Bytes of the value's own header before the entries.
+  @inlinable public init(at byteOffset: Int = 0) { cursor = byteOffset }
+
+  /// Bytes from the start of the value to the next entry.
+  @inlinable public var byteOffset: Int { cursor }
+
+  /// The largest extent value, in words (`BKEY_EXTENT_VAL_U64s_MAX`).
+  @inlinable public static var maxU64s: Int { 21 }
+
+  /// Words written so far, the value's own header included.
+  @inlinable public var encodedU64s: Int { byteOffset / 8 }
+
+  /// - Throws: `.tooSmall` if `value` has no room for it.
+  public mutating func append(
+    _ ptr: ExtentPtr, to value: inout MutableRawSpan
+  ) throws(FormatError) {
+    try append((ptr.word, 0, 0), count: 1, to: &value)
+  }
+
+  /// - Throws: `.tooSmall` if `value` has no room for it.
+  public mutating func append(
+    _ stripe: ExtentStripePtr, to value: inout MutableRawSpan
+  ) throws(FormatError) {
+    try append((stripe.word, 0, 0), count: 1, to: &value)
+  }
+
+  /// - Throws: `.tooSmall` if `value` has no room for it.
+  public mutating func append(
+    _ rebalance: ExtentRebalance, to value: inout MutableRawSpan
+  ) throws(FormatError) {
+    try append((rebalance.word, 0, 0), count: 1, to: &value)
+  }
+
+  /// Appends a crc entry, of the narrowest kind that holds it unless `kind` is given.
+  ///
+  /// - Throws: `.tooLarge` if no kind (or not the one asked for) holds it, `.tooSmall` if `value`
+  ///   has no room for it.
+  public mutating func append(
+    _ crc: ExtentCrc, kind: ExtentCrc.Kind? = nil, to value: inout MutableRawSpan
+  ) throws(FormatError) {
+    guard let kind = kind ?? crc.smallestKind, crc.fits(kind) else {
+      throw FormatError(
+        .tooLarge, "bch_extent_crc", "uncompressed_size", found: UInt64(crc.uncompressedSize),
+        expected: UInt64(ExtentCrc.Kind.crc128.maxSizeSectors))
+    }
+    try append(crc.words(as: kind), count: kind.u64s, to: &value)
+  }
+
+  /// Appends any entry as it is.
+  ///
+  /// - Throws: `.unsupported` for `.invalid`, and what the other forms throw.
+  public mutating func append(
+    _ entry: ExtentEntry, to value: inout MutableRawSpan
+  ) throws(FormatError) {
+    switch entry {
+    case .ptr(let ptr): try append(ptr, to: &value)
+    case .crc(let crc, let kind): try append(crc, kind: kind, to: &value)
+    case .stripePtr(let stripe): try append(stripe, to: &value)
+    case .rebalance(let rebalance): try append(rebalance, to: &value)
+    case .invalid(let word):
+      throw FormatError(.unsupported, "bch_extent_entry", "type", found: word)
+    }
+  }
+
+  private mutating func append(
+    _ words: (UInt64, UInt64, UInt64), count: Int, to value: inout MutableRawSpan
+  ) throws(FormatError) {
+    guard cursor >= 0, value.byteCount &- cursor >= count &* 8 else {
+      throw .tooSmall("bch_extent", value.byteCount, cursor &+ count &* 8)
+    }
+    value[LEField<UInt64>(cursor)] = words.0
+    if count > 1 { value[LEField<UInt64>(cursor &+ 8)] = words.1 }
+    if count > 2 { value[LEField<UInt64>(cursor &+ 16)] = words.2 }
+    cursor &+= count &* 8
+  }
+}
