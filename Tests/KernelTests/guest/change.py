@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """change.py DIR SEED: touches what is already in a tree: a part of its files is overwritten, extended, truncated, cloned,
 renamed, linked, removed, given attributes and modes; some directories are renamed. Reproducible from the seed."""
-import fcntl, os, random, stat, sys
+import errno, fcntl, os, random, stat, sys
 
 root, rnd = os.fsencode(sys.argv[1]), random.Random(int(sys.argv[2]))
 FICLONE = 0x40049409
@@ -47,13 +47,17 @@ for path in rnd.sample(files, min(len(files), 400)):
     try:
         rnd.choice(changes)(path)
         done += 1
-    except FileExistsError:
-        pass
+    except OSError as error:
+        # the name is taken, or the file is a read-only snapshot's
+        if error.errno not in (errno.EEXIST, errno.EROFS):
+            raise
 # deepest first, so that no path is renamed under another
 for path in sorted(rnd.sample(folders, min(len(folders), 5)), reverse=True):
     try:
         os.rename(path, path + b"~")
-    except OSError:
-        pass
-    done += 1
+        done += 1
+    except OSError as error:
+        # besides, a subvolume's root is not renamed like that
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.EROFS, errno.EXDEV, errno.EINVAL):
+            raise
 print(f"change.py: {done} changes, seed {sys.argv[2]}", file=sys.stderr)
