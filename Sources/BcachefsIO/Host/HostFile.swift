@@ -51,7 +51,8 @@ public final class HostFile: Sendable {
   ///
   /// - Returns: Bytes read: less than `buffer` holds only where the file ends.
   /// - Throws: `.notARegularFile` (a directory, a FIFO), `.outOfBounds` (no file reaches there), `.system`.
-  /// - Complexity: one call, unless the kernel reads less than asked for.
+  /// - Complexity: one call, and one more to find the file's end if `buffer` reaches beyond it: where
+  ///   the size is known, ask for no more.
   public func read(
     into buffer: inout MutableRawSpan, atByte offset: UInt64
   ) throws(HostError) -> Int {
