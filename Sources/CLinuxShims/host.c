@@ -116,6 +116,9 @@ static int is_missing(int error) {
   return 1;
 }
 
+// Never cuts a name short: what is too long, the kernel refuses.
+#define PROC_PATH_MAX (PATH_MAX + 64)
+
 static void print_proc_path(char *path, size_t byte_count, int fd, const char *name) {
   snprintf(path, byte_count, "/proc/self/fd/%d/%s", fd, name);
 }
@@ -127,7 +130,7 @@ static int64_t proc_error(int error) {
 }
 
 int64_t linux_xattr_list(int fd, const char *name, char *buffer, size_t byte_count) {
-  char path[PATH_MAX];
+  char path[PROC_PATH_MAX];
   ssize_t count;
   if (!*name) {
     count = flistxattr(fd, buffer, byte_count);
@@ -145,7 +148,7 @@ int64_t linux_xattr_list(int fd, const char *name, char *buffer, size_t byte_cou
 
 int64_t linux_xattr_get(
     int fd, const char *name, const char *key, void *buffer, size_t byte_count) {
-  char path[PATH_MAX];
+  char path[PROC_PATH_MAX];
   ssize_t count;
   if (!*name) {
     count = fgetxattr(fd, key, buffer, byte_count);

@@ -131,8 +131,8 @@ public final class HostDirectory: Sendable {
   /// Neither the access time is touched, where the kernel allows that to the caller, nor is a FIFO
   /// waited for.
   ///
-  /// - Throws: `.vanished`, `.symbolicLink`, `.notARegularFile` (a socket; others only when they are
-  ///   read), `.invalidName`, `.system`.
+  /// - Throws: `.vanished`, `.symbolicLink`, `.notARegularFile` (a socket; others only when they
+  ///   are read), `.invalidName`, `.system`.
   public func file(_ name: Span<UInt8>) throws(HostError) -> HostFile {
     let child = try openReading(name, isDirectory: false)
     return HostFile(

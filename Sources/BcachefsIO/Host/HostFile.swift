@@ -35,7 +35,7 @@ public final class HostFile: Sendable {
     }
   }
 
-  /// Proves that this is the file which was in the state `earlier`, and that it was not changed since.
+  /// Proves that this is the file which was in the state `earlier`, and was not changed since.
   ///
   /// Done after the last read with the state that the directory listed, it covers the time from
   /// listing to here. The kernel's clock for files moves in steps of some milliseconds: two changes
@@ -50,8 +50,10 @@ public final class HostFile: Sendable {
   /// Fills `buffer` from the file at `offset`; holes read as zeros.
   ///
   /// - Returns: Bytes read: less than `buffer` holds only where the file ends.
-  /// - Throws: `.notARegularFile` (a directory, a FIFO), `.outOfBounds` (no file reaches there), `.system`.
-  /// - Complexity: one call, unless the kernel reads less than asked for.
+  /// - Throws: `.notARegularFile` (a directory, a FIFO), `.outOfBounds` (no file reaches
+  ///   there), `.system`.
+  /// - Complexity: one call, and one more to find the file's end if `buffer` reaches beyond it:
+  ///   where the size is known, ask for no more.
   public func read(
     into buffer: inout MutableRawSpan, atByte offset: UInt64
   ) throws(HostError) -> Int {

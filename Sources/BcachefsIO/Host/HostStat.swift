@@ -3,8 +3,8 @@
 
 internal import CLinuxShims
 
-/// What `statx` says of a file of any kind. Times are nanoseconds since 1970, clamped to what 64 bits
-/// hold (the years 1677 to 2262).
+/// What `statx` says of a file of any kind. Times are nanoseconds since 1970, clamped to what 64
+/// bits hold (the years 1677 to 2262).
 public struct HostStat: Sendable, Equatable {
   /// The file's kind: the bits of `S_IFMT` in its mode.
   public enum Kind: UInt32, Sendable {

@@ -27,7 +27,8 @@ public final class HostTree: Sendable {
 
   /// Opens the directory at `path`; links are followed in this path only.
   ///
-  /// - Throws: `.vanished`, `.notADirectory`, `.system`; `.invalidName` if it is empty or holds a NUL.
+  /// - Throws: `.vanished`, `.notADirectory`, `.system`; `.invalidName` if it is empty or
+  ///   holds a NUL.
   public convenience init(_ path: String) throws(HostError) {
     try self.init(pathBytes: Array(path.utf8))
   }

@@ -2,8 +2,8 @@
 // Calls for reading a tree of files: statx, getdents64, opening without a trace, extended
 // attributes relative to a directory, data and holes.
 //
-// Where nothing else is said a function returns what the call returns, or minus the errno. Interrupted
-// calls (EINTR) are repeated.
+// Where nothing else is said a function returns what the call returns, or minus the errno.
+// Interrupted calls (EINTR) are repeated.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -44,8 +44,8 @@ int linux_open_path_beneath(int fd, const char *path);
 /// The same for one component, by openat.
 int linux_open_path_component(int fd, const char *name);
 
-/// Opens `name` for reading: never waits for a FIFO's writer, follows no link, takes no terminal, and
-/// leaves the access time alone where the owner allows that.
+/// Opens `name` for reading: never waits for a FIFO's writer, follows no link, takes no terminal,
+/// and leaves the access time alone where the owner allows that.
 int linux_open_reading(int fd, const char *name, int is_directory);
 
 /// getdents64.
