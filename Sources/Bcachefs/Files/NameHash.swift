@@ -32,12 +32,12 @@ struct NameHash {
 
   /// The hash of a name in a directory; `name` is not empty.
   func dirent(_ name: Span<UInt8>) -> UInt64 {
-    max(hash(name.bytes, first: nil), 2)
+    max(hash(name.rawBytes, first: nil), 2)
   }
 
   /// The hash of an extended attribute's name within its namespace.
   func xattr(type xattrType: UInt8, _ name: Span<UInt8>) -> UInt64 {
-    hash(name.bytes, first: xattrType)
+    hash(name.rawBytes, first: xattrType)
   }
 
   private func hash(_ bytes: RawSpan, first: UInt8?) -> UInt64 {
@@ -59,10 +59,9 @@ struct NameHash {
 
   /// Calls `body` with the bytes that a crc starts with: the seed, and the namespace if any.
   private func seeded<Result>(_ first: UInt8?, _ body: (Int, RawSpan) -> Result) -> Result {
-    var prefix = InlineArray<2, UInt64>(repeating: 0)
-    prefix[0] = k0.littleEndian
-    prefix[1] = UInt64(first ?? 0).littleEndian
-    return body(first == nil ? 8 : 9, prefix.span.bytes)
+    var prefix = InlineArray<9, UInt8>(repeating: first ?? 0)
+    for index in 0..<8 { prefix[index] = UInt8(truncatingIfNeeded: k0 >> UInt64(index * 8)) }
+    return body(first == nil ? 8 : 9, prefix.rawBytes)
   }
 
   /// Slots for names that are hashed already.

@@ -6,6 +6,7 @@
 // Source: acl.c (bch2_acl_to_xattr, bch2_acl_from_disk), linux/posix_acl_xattr.h.
 
 internal import BcachefsFormat
+internal import BcachefsSupport
 
 enum PosixACL {
   private static let linuxVersion: UInt32 = 2
@@ -17,7 +18,7 @@ enum PosixACL {
   /// The on-disk form of the value of `system.posix_acl_access` or `_default`, nil if that is not
   /// an ACL.
   static func diskForm(ofLinux bytes: [UInt8]) -> [UInt8]? {
-    let span = bytes.span.bytes
+    let span = bytes.rawBytes
     guard span.byteCount >= 4, (span.byteCount - 4) % 8 == 0,
       span[LEField<UInt32>(0)] == linuxVersion
     else { return nil }

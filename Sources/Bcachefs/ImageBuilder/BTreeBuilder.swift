@@ -29,7 +29,7 @@ enum NodeFill {
 final class BTreeBuilder {
   /// The keys of a node that is still open.
   private final class OpenNode {
-    var keys: AlignedBuffer
+    let keys: HeapBuffer
     var byteCount = 0
     var keyCount = 0
     var valueU64s = 0
@@ -40,7 +40,7 @@ final class BTreeBuilder {
     var written = 0
 
     init(capacityBytes: Int) {
-      keys = AlignedBuffer(byteCount: capacityBytes)
+      keys = HeapBuffer(byteCount: capacityBytes)
       minKey = .min
       range.add(BPos.min)
     }
@@ -50,16 +50,16 @@ final class BTreeBuilder {
   private let writer: NodeWriter
   private let fill: NodeFill
   private var levels: [OpenNode] = []
-  private var image: AlignedBuffer
-  private var pointerValue: AlignedBuffer
+  private let image: HeapBuffer
+  private let pointerValue: HeapBuffer
   private let fillLimitU64s: Int
 
   init(_ btree: BTreeID, writer: NodeWriter, fill: NodeFill = .bySize) {
     self.btree = btree
     self.writer = writer
     self.fill = fill
-    image = AlignedBuffer(byteCount: writer.parameters.nodeBytes)
-    pointerValue = AlignedBuffer(byteCount: BTreePtrV2.maxU64s * 8)
+    image = HeapBuffer(byteCount: writer.parameters.nodeBytes)
+    pointerValue = HeapBuffer(byteCount: BTreePtrV2.maxU64s * 8)
     let capacity = BTreeBuilder.capacityU64s(nodeBytes: writer.parameters.nodeBytes)
     switch fill {
     case .bySize: fillLimitU64s = capacity * 3 / 4
@@ -108,7 +108,8 @@ final class BTreeBuilder {
 
   private func append(_ key: BKey, _ value: RawSpan, to node: OpenNode) {
     let offset = node.byteCount
-    var bytes = node.keys.mutableBytes
+    let keys = node.keys
+    var bytes = keys.mutableBytes
     key.encode(into: &bytes, at: offset)
     copyWords(value, into: &bytes, at: offset + BKey.Layout.byteCount)
     node.byteCount = offset + Int(key.u64s) * 8
@@ -136,17 +137,19 @@ final class BTreeBuilder {
   /// Writes the open node of `level` and hands the pointer to the level above.
   private func flush(level: Int, maxKey: BPos) throws(ImageError) {
     let key = try writeNode(level: level, maxKey: maxKey)
-    try add(key, pointerValue.bytes.extracting(0..<key.valueByteCount), level: level + 1)
+    let value = pointerValue
+    try add(key, value.bytes.extracting(0..<key.valueByteCount), level: level + 1)
   }
 
   private func writeNode(level: Int, maxKey: BPos) throws(ImageError) -> BKey {
     let node = levels[level]
     let format = node.range.format()
+    let (keys, image) = (node.keys, self.image)
     var bytes = image.mutableBytes
     var out = BTreeNodeHeader.Layout.keys
     var offset = 0
     while offset < node.byteCount {
-      let source = node.keys.bytes
+      let source = keys.bytes
       let key = BKey(uncheckedUnpacked: source, at: offset)
       let isPacked = format.pack(key, into: &bytes, at: out)
       if isPacked {
@@ -166,8 +169,8 @@ final class BTreeBuilder {
     let end = min((out + blockBytes - 1) / blockBytes * blockBytes, image.byteCount)
     zeroWords(&bytes, out..<end)
     let key = try writer.write(
-      &image, u64s: u64s, btree: btree, level: level, minKey: node.minKey, maxKey: maxKey,
-      format: format, value: &pointerValue)
+      image, u64s: u64s, btree: btree, level: level, minKey: node.minKey, maxKey: maxKey,
+      format: format, value: pointerValue)
     node.byteCount = 0
     node.keyCount = 0
     node.valueU64s = 0
@@ -195,7 +198,8 @@ final class BTreeBuilder {
     while level < levels.count {
       let isTop = level == levels.count - 1 && levels[level].written == 0
       let key = try writeNode(level: level, maxKey: .max)
-      let value = pointerValue.bytes.extracting(0..<key.valueByteCount)
+      let buffer = pointerValue
+      let value = buffer.bytes.extracting(0..<key.valueByteCount)
       if isTop {
         let words = (0..<key.valueU64s).map { value[LEField<UInt64>($0 * 8)] }
         return Root(btree: btree, level: level, key: key, value: words)

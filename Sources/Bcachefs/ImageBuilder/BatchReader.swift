@@ -20,15 +20,15 @@ final class BatchReader: @unchecked Sendable {
   private let data: DataParameters
   private let xattrs: XattrEncoder
   private let compressor = Compressor()
-  private var plain = AlignedBuffer(byteCount: 0)
-  private var scratch: AlignedBuffer
+  private var plain = HeapBuffer(byteCount: 0)
+  private let scratch: HeapBuffer
 
   init(data: DataParameters, xattrs: XattrEncoder) {
     self.data = data
     self.xattrs = xattrs
-    scratch = AlignedBuffer(byteCount: data.compression == nil ? 0 : data.chunkMaxBytes)
+    scratch = HeapBuffer(byteCount: data.compression == nil ? 0 : data.chunkMaxBytes)
     if data.compression != nil {
-      plain = AlignedBuffer(byteCount: BuildBatch.dataBytes + data.chunkMaxBytes)
+      plain = HeapBuffer(byteCount: BuildBatch.dataBytes + data.chunkMaxBytes)
     }
   }
 
@@ -40,7 +40,7 @@ final class BatchReader: @unchecked Sendable {
         guard case .inode(let item) = step else { continue }
         capacity += data.roundedToBlocks(item.dataRange.count) + 8
       }
-      batch.buffer = AlignedBuffer(byteCount: capacity)
+      batch.buffer = HeapBuffer(byteCount: capacity)
       for index in batch.steps.indices {
         guard case .inode(var item) = batch.steps[index] else { continue }
         try fill(&item, batch)
@@ -123,8 +123,8 @@ final class BatchReader: @unchecked Sendable {
   private func readInline(
     _ file: HostFile, _ range: Range<UInt64>, _ item: inout BuildItem, _ batch: BuildBatch
   ) throws(HostError) {
-    let start = batch.usedBytes
-    var bytes = batch.buffer.mutableBytes
+    let (start, buffer) = (batch.usedBytes, batch.buffer)
+    var bytes = buffer.mutableBytes
     var target = bytes._mutatingExtracting(start..<start + range.count)
     try read(file, into: &target, range)
     item.inlineData = start..<start + range.count
@@ -146,12 +146,13 @@ final class BatchReader: @unchecked Sendable {
     let byteCount = range.count
     let storedMax = data.roundedToBlocks(byteCount)
     if data.compression == nil {
-      let start = batch.usedBytes
-      var bytes = batch.buffer.mutableBytes
+      let (start, buffer) = (batch.usedBytes, batch.buffer)
+      var bytes = buffer.mutableBytes
       var target = bytes._mutatingExtracting(start..<start + byteCount)
       try read(file, into: &target, range)
       encodePlain(start..<start + storedMax, firstSector: range.lowerBound / 512, batch)
     } else {
+      let plain = self.plain
       var bytes = plain.mutableBytes
       var target = bytes._mutatingExtracting(0..<byteCount)
       try read(file, into: &target, range)
@@ -177,10 +178,11 @@ final class BatchReader: @unchecked Sendable {
     var offset = 0
     while offset < byteCount {
       let end = min(offset + data.chunkMaxBytes, byteCount)
-      let start = batch.usedBytes
+      let (start, buffer) = (batch.usedBytes, batch.buffer)
+      let (plain, scratch) = (self.plain, self.scratch)
       var type = CompressionType.incompressible
       var storedBytes = end - offset
-      var bytes = batch.buffer.mutableBytes
+      var bytes = buffer.mutableBytes
       if let compressed = compress(offset..<end) {
         storedBytes = data.roundedToBlocks(compressed)
         bytes.copy(scratch.bytes.extracting(0..<compressed), to: start)
@@ -200,6 +202,7 @@ final class BatchReader: @unchecked Sendable {
   /// Bytes in `scratch`, nil unless a whole block is saved.
   private func compress(_ range: Range<Int>) -> Int? {
     guard let algorithm = data.compression, range.count > data.blockBytes else { return nil }
+    let (plain, scratch) = (self.plain, self.scratch)
     var target = scratch.mutableBytes
     var limited = target._mutatingExtracting(0..<range.count - data.blockBytes)
     return compressor.compress(
@@ -212,7 +215,8 @@ final class BatchReader: @unchecked Sendable {
     _ batch: BuildBatch
   ) {
     let version = BVersion(lo: UInt64(batch.index + 1) << 16 | UInt64(batch.chunks.count))
-    var bytes = batch.buffer.mutableBytes
+    let buffer = batch.buffer
+    var bytes = buffer.mutableBytes
     var part = bytes._mutatingExtracting(stored)
     do throws(ImageError) {
       batch.chunks.append(
@@ -231,37 +235,28 @@ final class BatchReader: @unchecked Sendable {
   ) throws(HostError) {
     let target = try parent.readLink(item.name)
     guard target.count == item.dataRange.count else {
-      throw parent.changed(item.name)
+      throw HostError(
+        .readLink, .changedWhileReading([.size]),
+        pathBytes: parent.path.appending(item.name).bytes)
     }
-    let start = batch.usedBytes
-    var bytes = batch.buffer.mutableBytes
+    let (start, buffer) = (batch.usedBytes, batch.buffer)
+    var bytes = buffer.mutableBytes
     if target.count <= data.inlineDataMaxBytes {
-      bytes.copy(target.span.bytes, to: start)
+      bytes.copy(target.rawBytes, to: start)
       item.inlineData = start..<start + target.count
       batch.usedBytes = start + (target.count + 7) / 8 * 8
       return
     }
     let storedMax = data.roundedToBlocks(target.count)
     if data.compression == nil {
-      bytes.copy(target.span.bytes, to: start)
+      bytes.copy(target.rawBytes, to: start)
       encodePlain(start..<start + storedMax, firstSector: 0, batch)
     } else {
+      let plain = self.plain
       var plainBytes = plain.mutableBytes
-      plainBytes.copy(target.span.bytes, to: 0)
+      plainBytes.copy(target.rawBytes, to: 0)
       plainBytes.zero(target.count..<storedMax)
       compressAndEncode(storedMax, firstSector: 0, batch)
-    }
-  }
-}
-
-extension CompressionAlgorithm {
-  /// The type that a crc entry names it by.
-  var formatType: CompressionType {
-    switch self {
-    case .lz4: .lz4
-    case .lz4Old: .lz4Old
-    case .gzip: .gzip
-    case .zstd: .zstd
     }
   }
 }

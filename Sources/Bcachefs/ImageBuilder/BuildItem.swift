@@ -66,7 +66,7 @@ final class BuildBatch: @unchecked Sendable {
   let index: Int
   var steps: [BuildStep] = []
   var chunks: [EncodedChunk] = []
-  var buffer: AlignedBuffer
+  var buffer: HeapBuffer
   var usedBytes = 0
   var error: ImageError?
   var warnings: [String] = []
@@ -78,6 +78,6 @@ final class BuildBatch: @unchecked Sendable {
 
   init(index: Int) {
     self.index = index
-    buffer = AlignedBuffer(byteCount: 0)
+    buffer = HeapBuffer(byteCount: 0)
   }
 }

@@ -18,7 +18,7 @@ internal import BcachefsSupport
 private final class RunWriter {
   private static let capacityBytes = 1 << 20
   private let device: BlockDevice
-  private var buffer = AlignedBuffer(byteCount: RunWriter.capacityBytes)
+  private let buffer = HeapBuffer(byteCount: RunWriter.capacityBytes)
   private var usedBytes = 0
   private var startByte: UInt64 = 0
 
@@ -32,6 +32,7 @@ private final class RunWriter {
       try usingDevice { () throws(DeviceError) in try device.write(bytes, atByte: offset) }
       return
     }
+    let buffer = self.buffer
     var target = buffer.mutableBytes
     target.copy(bytes, to: usedBytes)
     usedBytes += bytes.byteCount
@@ -39,6 +40,7 @@ private final class RunWriter {
 
   func flush() throws(ImageError) {
     guard usedBytes > 0 else { return }
+    let buffer = self.buffer
     let bytes = buffer.bytes.extracting(0..<usedBytes)
     try usingDevice { () throws(DeviceError) in try device.write(bytes, atByte: startByte) }
     usedBytes = 0

@@ -115,8 +115,8 @@ final class NodeWriter {
   ///   - u64s: Words of keys.
   /// - Returns: the key that points to it; `value` receives the pointer's value.
   func write(
-    _ image: inout AlignedBuffer, u64s: Int, btree: BTreeID, level: Int, minKey: BPos,
-    maxKey: BPos, format: BKeyFormat, value: inout AlignedBuffer
+    _ image: HeapBuffer, u64s: Int, btree: BTreeID, level: Int, minKey: BPos,
+    maxKey: BPos, format: BKeyFormat, value: HeapBuffer
   ) throws(ImageError) -> BKey {
     invariant(u64s <= Int(UInt16.max), "a bset counts its words in 16 bits")
     if isRehearsal {
@@ -124,7 +124,7 @@ final class NodeWriter {
         NodePlace(btree: btree, pointerLevel: UInt8(level + 1), maxKey: maxKey, pointers: []))
       return try pointerKey(
         sequence: 1, sectorsWritten: 0, minKey: minKey, maxKey: maxKey, pointers: [],
-        value: &value)
+        value: value)
     }
     var bset = BSetHeader(
       sequence: nextSequence(), journalSequence: parameters.journalSequence,
@@ -156,7 +156,7 @@ final class NodeWriter {
     }
     return try pointerKey(
       sequence: bset.sequence, sectorsWritten: UInt16(writtenBytes / 512), minKey: minKey,
-      maxKey: maxKey, pointers: pointers, value: &value)
+      maxKey: maxKey, pointers: pointers, value: value)
   }
 
   /// Encrypts what is to be encrypted, then checksums.
@@ -193,7 +193,7 @@ final class NodeWriter {
 
   private func pointerKey(
     sequence: UInt64, sectorsWritten: UInt16, minKey: BPos, maxKey: BPos,
-    pointers: [ExtentPtr], value: inout AlignedBuffer
+    pointers: [ExtentPtr], value: HeapBuffer
   ) throws(ImageError) -> BKey {
     let head = BTreePtrV2(seq: sequence, sectorsWritten: sectorsWritten, minKey: minKey)
     var bytes = value.mutableBytes

@@ -47,19 +47,20 @@ struct DataBackpointer {
 final class BackpointerSpool {
   private static let recordsInMemory = 1 << 16
 
-  private let temporaryDirectory: String
-  private var tail: AlignedBuffer
+  private let temporaryDirectory: String?
+  private let tail: HeapBuffer
   private var tailCount = 0
   private var file: SpillFile?
   private(set) var count = 0
 
-  init(temporaryDirectory: String) {
+  init(temporaryDirectory: String?) {
     self.temporaryDirectory = temporaryDirectory
-    tail = AlignedBuffer(byteCount: Self.recordsInMemory * DataBackpointer.byteCount)
+    tail = HeapBuffer(byteCount: Self.recordsInMemory * DataBackpointer.byteCount)
   }
 
   func append(_ record: DataBackpointer) throws(ImageError) {
     if tailCount == Self.recordsInMemory { try spill() }
+    let tail = self.tail
     var bytes = tail.mutableBytes
     record.encode(into: &bytes, at: tailCount * DataBackpointer.byteCount)
     tailCount += 1
@@ -67,10 +68,10 @@ final class BackpointerSpool {
   }
 
   private func spill() throws(ImageError) {
+    let tail = self.tail
     do throws(HostError) {
-      let target = try file ?? SpillFile(directory: temporaryDirectory)
-      file = target
-      try target.append(tail.bytes)
+      if file == nil { file = try SpillFile(near: temporaryDirectory) }
+      _ = try file?.append(tail.bytes)
     } catch {
       throw .host(error)
     }
@@ -80,14 +81,14 @@ final class BackpointerSpool {
   /// Reads the records from the first on.
   struct Reader: ~Copyable {
     private let spool: BackpointerSpool
-    private var buffer: AlignedBuffer
+    private let buffer: HeapBuffer
     private var bufferStart = 0
     private var bufferCount = 0
     private var next = 0
 
     fileprivate init(_ spool: BackpointerSpool) {
       self.spool = spool
-      buffer = AlignedBuffer(byteCount: 4096 * DataBackpointer.byteCount)
+      buffer = HeapBuffer(byteCount: 4096 * DataBackpointer.byteCount)
     }
 
     /// The next record without taking it, nil at the end.
@@ -95,7 +96,7 @@ final class BackpointerSpool {
       guard next < spool.count else { return nil }
       if next >= bufferStart + bufferCount {
         bufferStart = next
-        bufferCount = try spool.read(from: next, into: &buffer)
+        bufferCount = try spool.read(from: next, into: buffer)
       }
       return DataBackpointer(
         decoding: buffer.bytes, at: (next - bufferStart) * DataBackpointer.byteCount)
@@ -107,7 +108,7 @@ final class BackpointerSpool {
   func makeReader() -> Reader { Reader(self) }
 
   /// Copies records from `index` on; at least one, at most as many as fit.
-  private func read(from index: Int, into buffer: inout AlignedBuffer) throws(ImageError) -> Int {
+  private func read(from index: Int, into buffer: HeapBuffer) throws(ImageError) -> Int {
     let capacity = buffer.byteCount / DataBackpointer.byteCount
     let spilled = count - tailCount
     var bytes = buffer.mutableBytes
@@ -122,6 +123,7 @@ final class BackpointerSpool {
       return records
     }
     let records = min(capacity, count - index)
+    let tail = self.tail
     for offset in 0..<records {
       DataBackpointer(
         decoding: tail.bytes, at: (index - spilled + offset) * DataBackpointer.byteCount

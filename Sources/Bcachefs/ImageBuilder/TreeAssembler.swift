@@ -17,7 +17,7 @@ final class TreeAssembler {
   private let dirents: BTreeBuilder
   private let xattrs: BTreeBuilder
   private(set) var tally: AccountingTally
-  private var value = AlignedBuffer(byteCount: BKey.maxValueU64s * 8)
+  private let value = HeapBuffer(byteCount: BKey.maxValueU64s * 8)
   private var sectorsSoFar: UInt64 = 0
   private(set) var progress = BuildProgress()
   /// Storage features that the written data asks for.
@@ -55,18 +55,19 @@ final class TreeAssembler {
   // MARK: - Inodes
 
   private func add(_ item: BuildItem, _ batch: borrowing BuildBatch) throws(ImageError) {
+    let buffer = batch.buffer
     for index in item.chunks {
       let chunk = batch.chunks[index]
       let end = chunk.bufferOffset + Int(chunk.storedSectors) * 512
       let number = item.inode.number
       try data.write(
-        chunk, stored: batch.buffer.bytes.extracting(chunk.bufferOffset..<end), inode: number
+        chunk, stored: buffer.bytes.extracting(chunk.bufferOffset..<end), inode: number
       ) { (piece, pointers) throws(ImageError) in
         try addExtent(number, piece, pointers)
       }
     }
     if let range = item.inlineData {
-      try addInlineData(item.inode.number, batch.buffer.bytes, range)
+      try addInlineData(item.inode.number, buffer.bytes, range)
     }
     for record in item.xattrs { try addXattr(item.inode.number, record) }
     progress.bytes += UInt64(item.dataRange.count)
@@ -76,6 +77,7 @@ final class TreeAssembler {
     sectorsSoFar = 0
     tally.addInode()
     progress.inodes += 1
+    let value = self.value
     var bytes = value.mutableBytes
     inode.encode(into: &bytes)
     let key = BKey(
@@ -87,6 +89,7 @@ final class TreeAssembler {
   private func addExtent(
     _ inode: UInt64, _ chunk: EncodedChunk, _ pointers: [ExtentPtr]
   ) throws(ImageError) {
+    let value = self.value
     var bytes = value.mutableBytes
     var writer = ExtentWriter()
     try encoding { () throws(FormatError) in
@@ -127,9 +130,10 @@ final class TreeAssembler {
   ) throws(ImageError) {
     for record in records {
       let words = Dirent.encodedU64s(nameByteCount: record.name.count)
-      var bytes = value.mutableBytes
+      let value = self.value
+    var bytes = value.mutableBytes
       try encoding { () throws(FormatError) in
-        try Dirent.encode(
+        _ = try Dirent.encode(
           target: .inode(record.target), type: record.type, name: record.name.rawBytes,
           into: &bytes)
       }
@@ -145,9 +149,10 @@ final class TreeAssembler {
   private func addXattr(_ inode: UInt64, _ record: XattrRecord) throws(ImageError) {
     let words = Xattr.encodedU64s(
       nameByteCount: record.name.count, valueByteCount: record.value.count)
+    let value = self.value
     var bytes = value.mutableBytes
     try encoding { () throws(FormatError) in
-      try Xattr.encode(
+      _ = try Xattr.encode(
         type: record.type, name: record.name.rawBytes, value: record.value.rawBytes,
         into: &bytes)
     }

@@ -104,6 +104,14 @@ final class TreeScanner {
     self.parameters = parameters
   }
 
+  /// A scanner for the second walk, with what `surveyor` found in the first.
+  init(tree: HostTree, survey surveyor: TreeScanner, parameters: Parameters) {
+    self.tree = tree
+    self.parameters = parameters
+    survey = surveyor.survey
+    hasOwnLostAndFound = surveyor.hasOwnLostAndFound
+  }
+
   // MARK: - First walk
 
   func runSurvey(isCancelled: () -> Bool) throws(ImageError) -> SourceSurvey {

@@ -49,7 +49,7 @@ struct VolumeConstruction {
     nodes = NodeWriter(
       parameters: VolumeConstruction.metadataParameters(volume), devices: byIndex,
       writePoint: targets.writePoint(
-        .btree, option: .metadataTarget, replicas: volume.options[.metadataReplicas]),
+        .btree, targets: [.metadataTarget], replicas: volume.options[.metadataReplicas]),
       sequenceSeed: random.next())
     dataParameters = VolumeConstruction.dataParameters(volume)
     partBytes =
@@ -57,7 +57,7 @@ struct VolumeConstruction {
     let data = DataWriter(
       parameters: dataParameters,
       writePoint: targets.writePoint(
-        .user, option: .foregroundTarget, fallback: .backgroundTarget,
+        .user, targets: [.backgroundTarget, .foregroundTarget],
         replicas: volume.options[.dataReplicas]),
       devices: byIndex,
       spools: Dictionary(
@@ -74,11 +74,11 @@ struct VolumeConstruction {
     let option = ChecksumOption(rawValue: UInt8(volume.options[.metadataChecksum]))
     let type: ChecksumType =
       volume.key == nil
-      ? ChecksumType(rawValue: option.metadataType ?? 0) : .chacha20Poly1305
+      ? ChecksumType(rawValue: option.metadataChecksumType ?? 0) : .chacha20Poly1305
     return MetadataParameters(
       superblockMagic: volume.superblock.uuid.lo, checksumType: type, key: volume.key,
       blockBytes: Int(volume.options[.blockSize]),
-      nodeBytes: Int(volume.options[.btreeNodeSize]), version: volume.superblock.version,
+      nodeBytes: Int(volume.options[.btreeNodeSize]), version: volume.superblock.version.rawValue,
       journalSequence: journalSequence)
   }
 
@@ -86,14 +86,14 @@ struct VolumeConstruction {
     let options = volume.options
     let isNocow = options.isOn(.nocow)
     let checksum = ChecksumOption(rawValue: UInt8(options[.dataChecksum]))
-    var type = ChecksumType(rawValue: checksum.dataType ?? 0)
+    var type = ChecksumType(rawValue: checksum.dataChecksumType ?? 0)
     if volume.key != nil {
       type = options.isOn(.wideMacs) ? .chacha20Poly1305 : .chacha20Poly1305Short
     }
     // At rest data is to be what background_compression says: here it comes to rest at once.
     let background = CompressionOption(rawValue: UInt8(options[.backgroundCompression]))
     let foreground = CompressionOption(rawValue: UInt8(options[.compression]))
-    let chosen = background.algorithm == .none ? foreground : background
+    let chosen = background.algorithm == CompressionKind.none ? foreground : background
     let blockBytes = Int(options[.blockSize])
     return DataParameters(
       blockBytes: blockBytes, encodedExtentMaxBytes: Int(options[.encodedExtentMax]),
@@ -187,7 +187,7 @@ struct VolumeConstruction {
       try usingDevice { () throws(DeviceError) in try device.flush() }
     }
     try fillIn(&volume.superblock, roots, complete, bucketCounts)
-    volume.setJournals(journals)
+    volume.journals = journals
     try volume.write(to: devices)
   }
 
@@ -293,7 +293,7 @@ struct VolumeConstruction {
       .clean(CleanSection(journalSeq: Self.journalSequence, entries: cleanEntries(roots))))
     superblock.isInitialized = true
     superblock.isClean = true
-    superblock[Superblock.Layout.versionUpgradeComplete] = UInt64(superblock.version)
+    superblock[Superblock.Layout.versionUpgradeComplete] = UInt64(superblock.version.rawValue)
     // A clean volume does not name the two features that only matter to a journal's replay.
     superblock.featureMask.remove(.extentsAboveBtreeUpdates)
     superblock.featureMask.remove(.btreeUpdatesJournalled)

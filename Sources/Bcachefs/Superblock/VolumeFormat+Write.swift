@@ -9,7 +9,7 @@
 //   (1) Everything before the first superblock is zero, but for the layout: what an earlier
 //       filesystem left there would be found first.
 
-internal import BcachefsFormat
+public import BcachefsFormat
 public import BcachefsIO
 internal import BcachefsSupport
 
@@ -19,6 +19,11 @@ extension FormattedVolume {
     var result = superblock
     result.deviceIndex = UInt8(index)
     result.layout = layouts[index]
+    if journals.indices.contains(index), !journals[index].isEmpty {
+      let range = JournalBucketRange(
+        start: journals[index].lowerBound, count: UInt64(journals[index].count))
+      result.setSection(.journalV2(JournalBucketRangesSection(ranges: [range])))
+    }
     return result
   }
 

@@ -84,6 +84,8 @@ public struct FormattedVolume: Sendable {
   public var superblock: Superblock
   /// By device.
   public var layouts: [SuperblockLayout]
+  /// The journal's buckets by device; empty before there is a journal.
+  public var journals: [Range<UInt64>] = []
   /// The key that data is encrypted with.
   public var key: EncryptionKey?
   public var options: VolumeOptions
@@ -106,7 +108,8 @@ extension VolumeFormat {
     options[.blockSize] = blockBytes
     var common: UInt64?
     for device in devices {
-      let bytes = try device.bucketBytes ?? pickedBucketBytes(device)
+      let bytes: UInt64
+      if let given = device.bucketBytes { bytes = given } else { bytes = try pickedBucketBytes(device) }
       common = min(common ?? bytes, bytes)
     }
     for index in devices.indices where devices[index].bucketBytes == nil {
@@ -183,12 +186,13 @@ extension VolumeFormat {
     for device in devices { layouts.append(try layout(device)) }
     let userUUID = uuid ?? UUID(using: &random)
     var superblock = Superblock(
-      version: version.rawValue, uuid: UUID(using: &random), userUUID: userUUID, layout: layouts[0])
-    superblock.featureMask = SuperblockFeature.allMask
-    guard let diskLabel = DiskLabel(label) else {
-      throw VolumeFormatError("the label \"\(label)\" is longer than 32 bytes")
+      version: version, uuid: UUID(using: &random), userUUID: userUUID, layout: layouts[0])
+    superblock.featureMask = SuperblockFeature.newVolume
+    do throws(FormatError) {
+      superblock.label = try DiskLabel(label)
+    } catch {
+      throw VolumeFormatError("the label \"\(label)\" does not fit 32 bytes")
     }
-    superblock.label = diskLabel
     let (groups, members) = try makeMembers(&random)
     superblock.setMembers(members)
     if !groups.groups.isEmpty { superblock.setSection(.diskGroups(groups)) }
@@ -196,7 +200,7 @@ extension VolumeFormat {
     for (option, name) in targets {
       settled[option] = UInt64(try target(name, groups).rawValue)
     }
-    superblock.storeOptions(settled)
+    settled.store(into: &superblock.optionWords)
     superblock.timeBaseLow = UInt64(bitPattern: timeNanoseconds)
     superblock.timePrecision = 1
     let key = try addEncryption(to: &superblock)
@@ -266,18 +270,19 @@ extension VolumeFormat {
     case .withoutPassphrase: passphrase = nil
     case .passphrase(let text): passphrase = text
     }
+    var entropy = RandomSource.system
     // Never from a seed that others may know: repeatable builds have to bring a key of their own.
-    let key = masterKey ?? EncryptionKey.random()
+    let key = masterKey ?? EncryptionKey(using: &entropy)
     do throws(EncryptionError) {
       let costs = ScryptCosts.standard
-      let wrapping = try passphrase.map { text throws(EncryptionError) in
-        try EncryptionKey(passphrase: Array(text.utf8).rawBytes, costs: costs)
+      var stored = StoredKey(plain: key)
+      if let passphrase {
+        let wrapping = try EncryptionKey(
+          passphrase: Array(passphrase.utf8).rawBytes, costs: costs)
+        stored = StoredKey(
+          wrapping: key, with: wrapping, superblockMagic: superblock.uuid.lo)
       }
-      superblock.setSection(
-        .crypt(
-          CryptSection(
-            storing: key, wrappedWith: wrapping, costs: costs,
-            superblockMagic: superblock.uuid.lo)))
+      superblock.setSection(.crypt(CryptSection(costs: costs, storedKey: stored)))
     } catch {
       throw VolumeFormatError("\(error)")
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // The volume's encryption key, itself encrypted with one made from the passphrase.
 
+public import BcachefsSupport
+
 /// The key of an encrypted volume (`struct bch_sb_field_crypt`).
 public struct CryptSection: SuperblockSectionContents {
   public enum Layout {
@@ -30,6 +32,19 @@ public struct CryptSection: SuperblockSectionContents {
   public var key: [UInt64]
   /// What a newer format has after these fields.
   public let slack: [UInt8]
+
+  /// The section of a volume whose key is stored as `storedKey`, plain or wrapped.
+  public init(costs: ScryptCosts, storedKey: StoredKey) {
+    self.init(
+      scryptN: costs.logN, scryptR: costs.logR, scryptP: costs.logP,
+      keyMagic: storedKey.words[0], key: (1..<5).map { storedKey.words[$0] })
+  }
+
+  /// The key as it is stored, and what deriving the passphrase's key costs.
+  public var storedKey: StoredKey {
+    StoredKey(words: InlineArray { $0 == 0 ? keyMagic : key[$0 - 1] })
+  }
+  public var costs: ScryptCosts { ScryptCosts(kdfFlags: kdfFlags) }
 
   /// - Parameters:
   ///   - scryptN, scryptR, scryptP: base 2 logarithms of scrypt's parameters.

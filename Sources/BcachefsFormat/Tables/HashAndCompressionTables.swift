@@ -82,7 +82,7 @@ extension CompressionType {
 /// The algorithm part of the options `compression` and `background_compression`
 /// (`enum bch_compression_opts`).
 @frozen
-public struct CompressionAlgorithm: PersistentNumber {
+public struct CompressionKind: PersistentNumber {
   public let rawValue: UInt8
   @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
   public static let tableName: StaticString = "compression_opt"
@@ -92,11 +92,11 @@ public struct CompressionAlgorithm: PersistentNumber {
 }
 
 // swift-format-ignore
-extension CompressionAlgorithm {
-  @inlinable public static var none: CompressionAlgorithm { .init(rawValue: 0) }
-  @inlinable public static var lz4: CompressionAlgorithm { .init(rawValue: 1) }
-  @inlinable public static var gzip: CompressionAlgorithm { .init(rawValue: 2) }
-  @inlinable public static var zstd: CompressionAlgorithm { .init(rawValue: 3) }
+extension CompressionKind {
+  @inlinable public static var none: CompressionKind { .init(rawValue: 0) }
+  @inlinable public static var lz4: CompressionKind { .init(rawValue: 1) }
+  @inlinable public static var gzip: CompressionKind { .init(rawValue: 2) }
+  @inlinable public static var zstd: CompressionKind { .init(rawValue: 3) }
 }
 
 extension StringHashOption {
@@ -136,11 +136,22 @@ extension ChecksumOption {
 }
 
 extension CompressionType {
+  /// The superblock feature that announces such extents.
+  public var feature: SuperblockFeature? {
+    switch self {
+    case .lz4, .lz4Old: .lz4
+    case .gzip: .gzip
+    case .zstd: .zstd
+    case .incompressible: .incompressible
+    default: nil
+    }
+  }
+
   /// The data under a checksum is to be decompressed before it is read (`crc_is_compressed`).
   public var isCompressed: Bool { self != .none && self != .incompressible }
 }
 
-extension CompressionAlgorithm {
+extension CompressionKind {
   /// What extents written with it carry; nil for an unknown one (`bch2_compression_opt_to_type`).
   public var type: CompressionType? {
     switch self {
@@ -153,14 +164,7 @@ extension CompressionAlgorithm {
   }
 
   /// The superblock feature that announces such extents.
-  public var feature: SuperblockFeature? {
-    switch self {
-    case .lz4: .lz4
-    case .gzip: .gzip
-    case .zstd: .zstd
-    default: nil
-    }
-  }
+  public var feature: SuperblockFeature? { type?.feature }
 }
 
 /// Value of the options `compression` and `background_compression`: algorithm in the low four
@@ -171,11 +175,11 @@ public struct CompressionOption: RawRepresentable, Hashable, Sendable, CustomStr
   @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
 
   /// - Parameter level: 0...15.
-  @inlinable public init(_ algorithm: CompressionAlgorithm, level: UInt8 = 0) {
+  @inlinable public init(_ algorithm: CompressionKind, level: UInt8 = 0) {
     rawValue = (algorithm.rawValue & 15) | (level & 15) << 4
   }
 
-  @inlinable public var algorithm: CompressionAlgorithm { .init(rawValue: rawValue & 15) }
+  @inlinable public var algorithm: CompressionKind { .init(rawValue: rawValue & 15) }
   @inlinable public var level: UInt8 { rawValue >> 4 }
 
   /// Algorithm known, and no level for `none` (`bch2_compression_opt_valid`).
@@ -184,7 +188,7 @@ public struct CompressionOption: RawRepresentable, Hashable, Sendable, CustomStr
   /// `ALGORITHM` or `ALGORITHM:LEVEL`, as in `zstd:15`; nil where it is neither.
   public init?(parsing text: some StringProtocol) {
     let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-    guard let first = parts.first, let algorithm = CompressionAlgorithm(named: first) else {
+    guard let first = parts.first, let algorithm = CompressionKind(named: first) else {
       return nil
     }
     var level: UInt8 = 0
@@ -199,7 +203,7 @@ public struct CompressionOption: RawRepresentable, Hashable, Sendable, CustomStr
 
   /// `zstd:15`, `lz4`; an invalid value counts as `none`, as upstream reads it.
   public var description: String {
-    guard isValid else { return "\(CompressionAlgorithm.none)" }
+    guard isValid else { return "\(CompressionKind.none)" }
     return level == 0 ? "\(algorithm)" : "\(algorithm):\(level)"
   }
 }

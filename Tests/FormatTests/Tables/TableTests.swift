@@ -51,7 +51,7 @@ struct TableTests {
     try expect(StringHashOption.self, equals: "BCH_STR_HASH_OPTS")
     try expect(ChecksumOption.self, equals: "BCH_CSUM_OPTS")
     try expect(CompressionType.self, equals: "BCH_COMPRESSION_TYPES")
-    try expect(CompressionAlgorithm.self, equals: "BCH_COMPRESSION_OPTS")
+    try expect(CompressionKind.self, equals: "BCH_COMPRESSION_OPTS")
     try expect(DataType.self, equals: "BCH_DATA_TYPES")
     try expect(DiskAccountingType.self, equals: "BCH_DISK_ACCOUNTING_TYPES")
     try expect(FilesystemUsageType.self, equals: "BCH_FS_USAGE_TYPES")
