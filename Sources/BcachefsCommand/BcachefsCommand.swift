@@ -4,5 +4,6 @@ internal import ArgumentParser
 @main
 struct BcachefsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bcachefs", abstract: "Makes, reads and checks bcachefs volumes in user space.")
+    commandName: "bcachefs", abstract: "Makes, reads and checks bcachefs volumes in user space.",
+    subcommands: [ImageCommand.self])
 }

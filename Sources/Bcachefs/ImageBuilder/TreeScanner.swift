@@ -93,8 +93,8 @@ final class TreeScanner {
   private var batch = BuildBatch(index: 0)
   private var batchBytes = 0
   private var ready: BuildBatch?
-  /// The parts of a large file that are still to be cut.
-  private var remainder: BuildItem?
+  /// The file that is being cut into parts, and its data that is still to come, last first.
+  private var remainder: (item: BuildItem, ranges: [Range<UInt64>])?
   private var directoriesSeen = 0
   /// The source's root has a lost+found of its own.
   private var hasOwnLostAndFound = false
@@ -240,8 +240,8 @@ final class TreeScanner {
   ///
   /// - Returns: false when no directory is open.
   private func placeNextChild() throws(ImageError) -> Bool {
-    if let item = remainder {
-      cut(item)
+    if let (item, ranges) = remainder {
+      cut(item, ranges, isFirst: false)
       return true
     }
     guard var current = cursor else { return false }
@@ -305,36 +305,66 @@ final class TreeScanner {
           path: directory.path.appending(child.name), inode: inode.number,
           hashSeed: inode.hashSeed, index: directoriesSeen))
     }
-    let hasData = child.stat.map { $0.isRegularFile || $0.kind == .symbolicLink } ?? false
+    let ranges = try dataRanges(child, inode.size, in: current)
     cut(
       BuildItem(
         inode: inode, stat: child.stat, parent: child.stat == nil ? nil : current.source,
-        name: child.name, dataRange: 0..<(hasData ? inode.size : 0), isFirstPart: true,
-        isLastPart: true, hostXattrs: []))
+        name: child.name, dataRange: 0..<0, isFirstPart: true, isLastPart: true, hostXattrs: []),
+      ranges, isFirst: true)
     return inode.number
+  }
+
+  /// What is to be read of a child, last first; whole files but for large ones with holes, whose
+  /// holes nobody need walk through.
+  private func dataRanges(
+    _ child: Child, _ byteCount: UInt64, in current: Cursor
+  ) throws(ImageError) -> [Range<UInt64>] {
+    guard let stat = child.stat, stat.isRegularFile || stat.kind == .symbolicLink, byteCount > 0
+    else { return [] }
+    guard stat.isRegularFile, stat.mayHaveHoles, byteCount > UInt64(parameters.partBytes) else {
+      return [0..<byteCount]
+    }
+    return try readingHost { () throws(HostError) in
+      let file = try current.source.file(child.name)
+      let blockBytes = UInt64(parameters.blockBytes)
+      var ranges: [Range<UInt64>] = []
+      var position: UInt64 = 0
+      while position < byteCount, let data = try file.dataRange(from: position) {
+        let start = max(data.lowerBound / blockBytes * blockBytes, position)
+        let rounded = (data.upperBound + blockBytes - 1) / blockBytes * blockBytes
+        let end = min(rounded, byteCount)
+        guard start < end else { break }
+        if let last = ranges.last, last.upperBound == start {
+          ranges[ranges.count - 1] = last.lowerBound..<end
+        } else {
+          ranges.append(start..<end)
+        }
+        position = end
+      }
+      return ranges.reversed()
+    }
   }
 
   // MARK: - Batches
 
-  /// Puts the first part of `item` into the batch and keeps the rest for later.
-  private func cut(_ item: BuildItem) {
-    let range = item.dataRange
-    let end = min(range.upperBound, range.lowerBound + UInt64(parameters.partBytes))
-    makeRoom(for: Int(end - range.lowerBound))
-    let isLast = end == range.upperBound
+  /// Puts the next part of a file into the batch and keeps the rest for later.
+  private func cut(_ item: BuildItem, _ ranges: [Range<UInt64>], isFirst: Bool) {
+    var rest = ranges
+    var part: Range<UInt64> = 0..<0
+    if let next = rest.popLast() {
+      let end = min(next.upperBound, next.lowerBound + UInt64(parameters.partBytes))
+      part = next.lowerBound..<end
+      if end < next.upperBound { rest.append(end..<next.upperBound) }
+    }
+    makeRoom(for: part.count)
     batch.steps.append(
       .inode(
         BuildItem(
           inode: item.inode, stat: item.stat, parent: item.parent, name: item.name,
-          dataRange: range.lowerBound..<end, isFirstPart: item.isFirstPart, isLastPart: isLast,
+          dataRange: part, isFirstPart: isFirst, isLastPart: rest.isEmpty,
           hostXattrs: item.hostXattrs)))
-    batchBytes += Int(end - range.lowerBound)
-    remainder =
-      isLast
-      ? nil
-      : BuildItem(
-        inode: item.inode, stat: item.stat, parent: item.parent, name: item.name,
-        dataRange: end..<range.upperBound, isFirstPart: false, isLastPart: true, hostXattrs: [])
+    batchBytes += part.count
+    remainder = rest.isEmpty ? nil : (item, rest)
   }
 
   /// Closes the batch if `bytes` more, or another step, would be too much for it.
@@ -407,10 +437,9 @@ final class TreeScanner {
     UInt64(bitPattern: nanoseconds) &- parameters.timeBase
   }
 
-  /// `new_encode_dev`: minor's low byte, major, minor's high bits.
+  /// The driver keeps its own `dev_t`: 12 bits of major over 20 of minor.
   private func encodedDevice(_ stat: HostStat) -> UInt32 {
-    let minor = stat.deviceMinor
-    return minor & 0xff | stat.deviceMajor << 8 | (minor & ~0xff) << 12
+    stat.deviceMajor << 20 | stat.deviceMinor & 0xfffff
   }
 }
 
