@@ -5,7 +5,7 @@
 // Invariants
 //   (1) What `parse` returns passes `validate`; what passes it fits its place in the superblock.
 //   (2) `text` takes any value, also one from a damaged superblock.
-//   (3) Reading accepts all that upstream's does, and yes, no, true, false, on, off besides.
+//   (3) Reading follows upstream, and takes yes, no, true, false, on, off for 1 and 0 besides.
 
 extension VolumeOption {
   /// Finds the device or label of a name in an open volume.
