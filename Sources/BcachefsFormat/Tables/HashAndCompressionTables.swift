@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // Kinds of name hash, checksum and compression: what stands on disk in keys, and what options
 // call them. The two numberings differ. Numbers are persistent and must never change.
+//
+// Invariants
+//   (1) An option's number is never used where a type's is meant: they are distinct Swift types.
+//   (2) A mapping to types is nil for unknown numbers, never a guess.
 
 /// The hash of names in a directory or xattr tree (`enum bch_str_hash_type`), kept in inodes.
 @frozen

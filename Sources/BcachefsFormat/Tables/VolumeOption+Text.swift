@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // Values of options from text and to text, by upstream's rules (`bch2_opt_parse`,
 // `bch2_opt_validate`, `bch2_opt_to_text`, `bch2_parse_one_mount_opt`).
+//
+// Invariants
+//   (1) What `parse` returns passes `validate`; what passes it fits its place in the superblock.
+//   (2) `text` takes any value, also one from a damaged superblock.
+//   (3) Reading follows upstream, and takes yes, no, true, false, on, off for 1 and 0 besides.
 
 extension VolumeOption {
   /// Finds the device or label of a name in an open volume.
