@@ -10,7 +10,7 @@
 //      32 bytes of key stream of the data's nonce with the `poly` bit flipped.
 //
 // Invariants
-//   (1) The key's memory is never copied into a Swift value, and is wiped before it is freed.
+//   (1) The key's own memory is wiped before it is freed. (A `StoredKey` is a plain value.)
 //
 // Locks: none. A key is immutable and may be used by every thread at once.
 // Source: checksum.c (do_encrypt, gen_poly_key); RFC 8439.

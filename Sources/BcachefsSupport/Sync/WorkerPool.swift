@@ -7,7 +7,7 @@
 //   2. `orderedMap` turns a sequence of inputs into a sequence of outputs on all threads. Producer
 //      and consumer run on the calling thread, in order; at most `window` inputs are under way.
 //      So the result does not depend on the number of workers, nor on who finishes first.
-//   3. The result of input number t goes to place t % window; the window guarantees that it is free.
+//   3. The result of input number t goes to place t % window, which the window keeps free.
 //
 // Invariants
 //   (1) `consume` sees outputs in the order of their inputs, on the calling thread.
