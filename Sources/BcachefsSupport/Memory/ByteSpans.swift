@@ -59,3 +59,14 @@ extension RawSpan {
     unsafe Value(littleEndian: unsafeLoadUnaligned(fromByteOffset: byteOffset, as: Value.self))
   }
 }
+
+extension MutableRawSpan {
+  /// A part of it, to write to, while the whole is not used.
+  ///
+  /// - Precondition: `byteOffsets` lies within the span.
+  @inlinable
+  @_lifetime(&self)
+  public mutating func subrange(_ byteOffsets: Range<Int>) -> MutableRawSpan {
+    _mutatingExtracting(byteOffsets)
+  }
+}
