@@ -11,8 +11,8 @@ public struct CleanEntry: Hashable, Sendable {
     public static let btreeID = LEField<UInt8>(2)
     public static let level = LEField<UInt8>(3)
     public static let type = LEField<UInt8>(4)
-    /// 3 bytes.
-    public static let reserved = 5
+    /// 3 bytes, of which this is the first.
+    public static let reserved = LEField<UInt8>(5)
     public static let payload = 8
   }
 
@@ -20,8 +20,8 @@ public struct CleanEntry: Hashable, Sendable {
   /// For keys and roots; some other types keep a number of their own here.
   public var btreeID: BTreeID
   public var level: UInt8
-  /// Bytes 5 to 7.
-  public let reserved: [UInt8]
+  /// Bytes 5 to 7, the first in the lowest place.
+  public let reserved: UInt32
   /// A multiple of 8 bytes, at most 65,535 u64s.
   public let payload: [UInt8]
 
@@ -33,7 +33,7 @@ public struct CleanEntry: Hashable, Sendable {
     self.type = type
     self.btreeID = btreeID
     self.level = level
-    reserved = [0, 0, 0]
+    reserved = 0
     self.payload = Array(payload.paddedToU64s().prefix(Int(UInt16.max) * 8))
   }
 
@@ -42,7 +42,9 @@ public struct CleanEntry: Hashable, Sendable {
     type = JSetEntryType(rawValue: bytes[Layout.type])
     btreeID = BTreeID(rawValue: bytes[Layout.btreeID])
     level = bytes[Layout.level]
-    reserved = bytes.copyOfBytes(in: Layout.reserved..<Layout.payload)
+    reserved = (0..<3).reduce(0) {
+      $0 | UInt32(bytes[Layout.reserved.at($1)]) << UInt32($1 * 8)
+    }
     payload = bytes.copyOfBytes(from: Layout.payload)
   }
 
@@ -53,7 +55,10 @@ public struct CleanEntry: Hashable, Sendable {
     out.put(btreeID.rawValue, Layout.btreeID)
     out.put(level, Layout.level)
     out.put(type.rawValue, Layout.type)
-    out.put(bytes: reserved, at: Layout.reserved)
+    for index in 0..<3 {
+      let byte = UInt8(truncatingIfNeeded: reserved >> UInt32(index * 8))
+      out.put(byte, Layout.reserved.at(index))
+    }
     return out + payload
   }
 

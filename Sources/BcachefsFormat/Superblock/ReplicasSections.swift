@@ -155,6 +155,8 @@ private enum ReplicasList {
   static func validate(
     _ entries: [ReplicasEntry], in superblock: Superblock, _ structure: StaticString
   ) throws(FormatError) {
+    // Once: entries are many, and looking a member up is a search.
+    let alive = superblock.members.map(\.isAlive)
     for entry in entries {
       let count = UInt64(entry.devices.count)
       guard count > 0 else { throw FormatError(.invalid, structure, "nr_devs") }
@@ -164,7 +166,7 @@ private enum ReplicasList {
           expected: count - 1)
       }
       for device in entry.devices where device != Member.invalidDevice {
-        guard superblock.member(at: Int(device))?.isAlive == true else {
+        guard alive.indices.contains(Int(device)), alive[Int(device)] else {
           throw FormatError(.invalid, structure, "devs", found: UInt64(device))
         }
       }

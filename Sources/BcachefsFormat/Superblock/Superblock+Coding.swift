@@ -101,8 +101,12 @@ extension Superblock {
     sections = []
   }
 
+  /// Far more types than there will be; searches for a section stay short.
+  private static var maxSectionCount: Int { 1024 }
+
   private mutating func decodeSections(_ bytes: RawSpan) throws(FormatError) {
     // The sections' total is whole u64s, and so is each of them: a header always fits.
+    var types: Set<SuperblockSectionType> = []
     var offset = Layout.byteCount
     while offset < bytes.byteCount {
       let size = UInt64(bytes[SectionHeader.u64s.at(offset)]) * 8
@@ -114,9 +118,18 @@ extension Superblock {
         throw FormatError(.truncated, "bch_sb_field", "u64s", found: room, expected: size)
       }
       let end = offset + Int(size)
-      sections.append(
-        try SuperblockSection(
-          decoding: bytes.extracting(offset..<end), deviceCount: Int(deviceCount)))
+      let section = try SuperblockSection(
+        decoding: bytes.extracting(offset..<end), deviceCount: Int(deviceCount))
+      guard types.insert(section.type).inserted else {
+        throw FormatError(
+          .duplicate, "bch_sb_field", "type", found: UInt64(section.type.rawValue))
+      }
+      guard types.count <= Self.maxSectionCount else {
+        throw FormatError(
+          .tooLarge, "bch_sb", "sections", found: UInt64(types.count),
+          expected: UInt64(Self.maxSectionCount))
+      }
+      sections.append(section)
       offset = end
     }
   }

@@ -33,6 +33,12 @@ public protocol SuperblockSectionContents: Hashable, Sendable {
 
   /// What upstream's `validate` of this section asks.
   func validate(in superblock: Superblock, forWrite: Bool) throws(FormatError)
+
+  /// Upstream's text of this section (`to_text`), without a headline.
+  func print(into out: inout TextPrinter, in superblock: Superblock, style: SuperblockTextStyle)
+
+  /// Every field.
+  var json: JSONValue { get }
 }
 
 extension SuperblockSectionContents {
