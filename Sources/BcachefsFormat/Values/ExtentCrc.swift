@@ -17,17 +17,7 @@
 //   (1) offset + liveSize <= uncompressedSize (validation, not decoding, checks it).
 // Source: bcachefs extents.h, extents.c (bch2_extent_crc_pack, bch2_extent_crc_append).
 
-/// A checksum of up to 128 bits (`struct bch_csum`): shorter ones fill the low bytes of `lo` first.
-@frozen
-public struct Csum: Hashable, Sendable, BitwiseCopyable {
-  public var lo: UInt64
-  public var hi: UInt64
-
-  @inlinable public init(lo: UInt64 = 0, hi: UInt64 = 0) {
-    self.lo = lo
-    self.hi = hi
-  }
-}
+public import BcachefsSupport
 
 /// How the data that the following pointers name was encoded (`struct bch_extent_crc_unpacked`).
 /// Sizes and offsets are in sectors.
@@ -47,12 +37,12 @@ public struct ExtentCrc: Hashable, Sendable, BitwiseCopyable {
   public var checksumType: UInt8
   /// `enum bch_compression_type`
   public var compressionType: UInt8
-  public var checksum: Csum
+  public var checksum: Checksum128
 
   @inlinable public init(
     compressedSize: UInt32, uncompressedSize: UInt32, liveSize: UInt32, offset: UInt16 = 0,
     nonce: UInt16 = 0, checksumType: UInt8 = 0, compressionType: UInt8 = 0,
-    checksum: Csum = Csum()
+    checksum: Checksum128 = Checksum128()
   ) {
     self.compressedSize = compressedSize
     self.uncompressedSize = uncompressedSize
@@ -186,10 +176,10 @@ extension ExtentCrc {
     shift &+= kind.nonceBits
     let checksum =
       switch kind {
-      case .crc32: Csum(lo: word >> 32)
-      case .crc64: Csum(lo: bytes[LEField<UInt64>(byteOffset &+ 8)], hi: word >> 48)
+      case .crc32: Checksum128(lo: word >> 32)
+      case .crc64: Checksum128(lo: bytes[LEField<UInt64>(byteOffset &+ 8)], hi: word >> 48)
       case .crc128:
-        Csum(
+        Checksum128(
           lo: bytes[LEField<UInt64>(byteOffset &+ 8)], hi: bytes[LEField<UInt64>(byteOffset &+ 16)])
       }
     self.init(

@@ -2,6 +2,8 @@
 // Pointers and the entries around them, as upstream prints them.
 // Source: bcachefs extents.c (bch2_bkey_ptrs_to_text and what it calls).
 
+internal import BcachefsSupport
+
 extension ExtentPtr: CustomStringConvertible {
   /// `ptr: 0:4096 gen 0`: device, sector, generation.
   public var description: String { text() }

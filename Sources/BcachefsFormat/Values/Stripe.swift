@@ -8,6 +8,8 @@
 //   word is filled up with zeroes.
 // Source: bcachefs ec.c, ec.h.
 
+public import BcachefsSupport
+
 /// A stripe (`struct bch_stripe`), at `0:index`.
 public struct Stripe: ~Escapable {
   /// The whole value.
@@ -107,13 +109,13 @@ public struct Stripe: ~Escapable {
   }
 
   /// Checksum number `index` of a block, nil if the value does not reach so far.
-  public func checksum(block: Int, index: Int) -> Csum? {
+  public func checksum(block: Int, index: Int) -> Checksum128? {
     guard block >= 0, block < Int(head.blockCount), index >= 0, index < head.checksumsPerBlock,
       let count = ValueTables.checksumBytes(head.checksumType)
     else { return nil }
     let start = head.checksumOffset(block: block) &+ index &* count
     guard start &+ count <= bytes.byteCount else { return nil }
-    var checksum = Csum()
+    var checksum = Checksum128()
     for at in 0..<count {
       let byte = UInt64(bytes[LEField<UInt8>(start &+ at)])
       if at < 8 {
@@ -159,7 +161,7 @@ extension Stripe {
   ///
   /// - Throws: `.truncated` if it does not fit.
   public static func set(
-    _ checksum: Csum, block: Int, index: Int, head: Head, in value: inout MutableRawSpan
+    _ checksum: Checksum128, block: Int, index: Int, head: Head, in value: inout MutableRawSpan
   ) throws(FormatError) {
     let count = ValueTables.checksumBytes(head.checksumType) ?? 0
     let start = head.checksumOffset(block: block) &+ index &* count

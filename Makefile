@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0
+# Every target does its own set-up. `make` alone says what there is.
+
+PREFIX ?= /usr/local
+# Tests are always built with the internal checks on, so that `make check` and `make test` share
+# one build.
+TEST_FLAGS = -Xswiftc -DBCACHEFS_INTERNAL_CHECKS
+SWIFT_SOURCES = Sources Tests $(wildcard Benchmarks/Sources Benchmarks/Package.swift) Package.swift
+FORMAT_FLAGS = --configuration .swift-format --parallel --recursive
+
+.PHONY: help setup demo test check bench test-kernel fuzz format format-check install clean
+
+help:
+	@echo "make demo          build a volume from a real directory and look at it"
+	@echo "make test          all tests (debug, internal checks on)"
+	@echo "make check         format, tests, release build, hot paths, fuzz smoke: before a commit"
+	@echo "make bench         benchmarks, beside mke2fs, mkfs.btrfs, mksquashfs and tar"
+	@echo "make test-kernel   tests against the real Linux driver; builds that kernel once (10 min)"
+	@echo "make fuzz          every fuzzer for a while (FUZZ_SEED=n repeats a run)"
+	@echo "make format        format the sources;  make format-check only looks"
+	@echo "make install       install the bcachefs command (PREFIX=$(PREFIX))"
+	@echo "make setup         only install what building needs;  make clean removes builds"
+
+setup:
+	@scripts/install-packages build test
+	@scripts/check-toolchain
+
+demo: setup
+	@scripts/demo
+
+test: setup
+	@scripts/run-tests $(TEST_FLAGS)
+
+check: setup format-check test
+	swift build -c release
+	@scripts/hot-path-check
+	.build/release/bcachefs-fuzz smoke
+	@echo "check: passed"
+
+bench: setup
+	@scripts/install-packages bench
+	@scripts/bench
+
+test-kernel: setup
+	@BCACHEFS_TEST_KERNEL="$$(scripts/build-test-kernel)" && export BCACHEFS_TEST_KERNEL && \
+	  scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
+
+fuzz: setup
+	swift build -c release --product bcachefs-fuzz
+	.build/release/bcachefs-fuzz all $(FUZZ_SEED)
+
+format:
+	swift format format --in-place $(FORMAT_FLAGS) $(SWIFT_SOURCES)
+
+format-check:
+	swift format lint --strict $(FORMAT_FLAGS) $(SWIFT_SOURCES)
+
+install: setup
+	swift build -c release --product bcachefs
+	install -D -m 755 .build/release/bcachefs $(DESTDIR)$(PREFIX)/bin/bcachefs
+
+clean:
+	rm -rf .build .build-* Benchmarks/.build

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+// Lists of spans for one vectored transfer. A list lives no longer than the memory it names.
+
+/// Pieces of memory to be written one after the other by one call.
+@safe
+public struct WriteVector: ~Escapable {
+  // Safety: the lifetime annotations tie this value to every span appended to it.
+  let parts: [UnsafeRawBufferPointer]
+  /// The sum of all pieces.
+  public let byteCount: Int
+
+  /// An empty list.
+  @_lifetime(immortal)
+  public init() {
+    unsafe parts = []
+    byteCount = 0
+  }
+
+  @_lifetime(copy vector, copy span)
+  private init(_ vector: borrowing WriteVector, _ span: RawSpan) {
+    unsafe parts = vector.parts + [span.withUnsafeBytes { unsafe $0 }]
+    byteCount = vector.byteCount + span.byteCount
+  }
+
+  /// Adds `span` behind what is there.
+  @_lifetime(self: copy self, copy span)
+  public mutating func append(_ span: RawSpan) {
+    self = WriteVector(self, span)
+  }
+}
+
+/// Pieces of memory to be filled one after the other by one call. Each is borrowed exclusively.
+@safe
+public struct ReadVector: ~Escapable, ~Copyable {
+  // Safety: the lifetime annotations tie this value to every span appended to it.
+  let parts: [UnsafeMutableRawBufferPointer]
+  /// The sum of all pieces.
+  public let byteCount: Int
+
+  /// An empty list.
+  @_lifetime(immortal)
+  public init() {
+    unsafe parts = []
+    byteCount = 0
+  }
+
+  @_lifetime(copy vector, copy span)
+  private init(_ vector: consuming ReadVector, _ span: consuming MutableRawSpan) {
+    byteCount = vector.byteCount + span.byteCount
+    unsafe parts = vector.parts + [span.withUnsafeMutableBytes { unsafe $0 }]
+  }
+
+  /// Adds `span` behind what is there.
+  @_lifetime(self: copy self, copy span)
+  public mutating func append(_ span: consuming MutableRawSpan) {
+    self = ReadVector(self, span)
+  }
+}
