@@ -2,6 +2,7 @@
 // What the kernel's volumes do not show: limits, old encodings, and positions.
 
 import BcachefsFormat
+import BcachefsSupport
 import Testing
 
 struct VarintTests {
@@ -58,7 +59,7 @@ struct ExtentCrcTests {
       compressedSize: kind.maxSizeSectors - 1, uncompressedSize: kind.maxSizeSectors, liveSize: 7,
       offset: UInt16(kind.maxSizeSectors - 1), nonce: kind.maxNonce, checksumType: 7,
       compressionType: 5,
-      checksum: Csum(
+      checksum: Checksum128(
         lo: kind == .crc32 ? 0xffff_fff1 : .max - 3,
         hi: kind == .crc32 ? 0 : kind == .crc64 ? 0xfffe : .max - 9))
     var value = [UInt8](repeating: 0, count: 32)
