@@ -128,11 +128,11 @@ extension AccountingKey: CustomStringConvertible {
     case .nrInodes: "nr_inodes "
     case .persistentReserved(let replicas): "persistent_reserved replicas=\(replicas)"
     case .replicas(let entry):
-      "replicas \(ValueTables.dataTypeName(entry.dataType)): \(entry.required)/\(entry.count) ["
+      "replicas \(DataType(rawValue: entry.dataType).description): \(entry.required)/\(entry.count) ["
         + entry.devices.map(String.init).joined(separator: " ") + "]"
     case .deviceDataType(let device, let type):
-      "dev_data_type dev=\(device) data_type=\(ValueTables.dataTypeName(type))"
-    case .compression(let type): "compression \(ValueTables.compressionTypeName(type))"
+      "dev_data_type dev=\(device) data_type=\(DataType(rawValue: type).description)"
+    case .compression(let type): "compression \(CompressionType(rawValue: type).description)"
     case .snapshot(let id): "snapshot id=\(id)"
     case .btree(let id): "btree btree=\(BTreeID(rawValue: UInt8(clamping: id)))"
     case .rebalanceWork: "rebalance_work "

@@ -148,17 +148,17 @@ extension AllocV4 {
 
   /// What the bucket's type must be, for data of `type` in it (`alloc_data_type`).
   @inlinable public func derivedDataType(_ type: UInt8) -> UInt8 {
-    if stripe != 0 { return type == DataTypeNumber.parity ? type : DataTypeNumber.stripe }
+    if stripe != 0 { return type == DataType.parity.rawValue ? type : DataType.stripe.rawValue }
     if dirtyTotalSectors != 0 { return type }
-    if cachedSectors != 0 { return DataTypeNumber.cached }
-    if needsDiscard { return DataTypeNumber.needDiscard }
-    if generationLag >= AllocV4.maxGenerationLag { return DataTypeNumber.needGCGens }
-    return DataTypeNumber.free
+    if cachedSectors != 0 { return DataType.cached.rawValue }
+    if needsDiscard { return DataType.needDiscard.rawValue }
+    if generationLag >= AllocV4.maxGenerationLag { return DataType.needGcGens.rawValue }
+    return DataType.free.rawValue
   }
 
   /// Its time in the LRU of cached buckets, 0 if it is not in it (`alloc_lru_idx_read`).
   @inlinable public var readLRUTime: UInt64 {
-    dataType == DataTypeNumber.cached ? readTime & AllocV4.maxTime : 0
+    dataType == DataType.cached.rawValue ? readTime & AllocV4.maxTime : 0
   }
 
   /// Its time in the LRU of fragmented buckets, 0 if it is not in it
@@ -166,28 +166,14 @@ extension AllocV4 {
   @inlinable public func fragmentationLRUTime(bucketSizeSectors: UInt32) -> UInt64 {
     guard bucketSizeSectors > 0 else { return 0 }
     switch dataType {
-    case DataTypeNumber.btree, DataTypeNumber.user, DataTypeNumber.stripe: break
+    case DataType.btree.rawValue, DataType.user.rawValue, DataType.stripe.rawValue: break
     default: return 0
     }
     let dirty = dirtyTotalSectors
-    let used = dataType == DataTypeNumber.cached ? cachedSectors : dirty
+    let used = dataType == DataType.cached.rawValue ? cachedSectors : dirty
     guard used != 0, used < bucketSizeSectors else { return 0 }
     return UInt64(min(dirty, bucketSizeSectors)) << 31 / UInt64(bucketSizeSectors)
   }
-}
-
-/// Numbers of `enum bch_data_type` that bucket states depend on.
-@frozen @usableFromInline enum DataTypeNumber {
-  @inlinable static var free: UInt8 { 0 }
-  @inlinable static var sb: UInt8 { 1 }
-  @inlinable static var journal: UInt8 { 2 }
-  @inlinable static var btree: UInt8 { 3 }
-  @inlinable static var user: UInt8 { 4 }
-  @inlinable static var cached: UInt8 { 5 }
-  @inlinable static var parity: UInt8 { 6 }
-  @inlinable static var stripe: UInt8 { 7 }
-  @inlinable static var needGCGens: UInt8 { 8 }
-  @inlinable static var needDiscard: UInt8 { 9 }
 }
 
 // MARK: - Validation
@@ -227,15 +213,15 @@ extension AllocV4 {
         fsckError: .alloc_key_io_time_bad)
     }
     switch dataType {
-    case DataTypeNumber.free, DataTypeNumber.needGCGens, DataTypeNumber.needDiscard:
+    case DataType.free.rawValue, DataType.needGcGens.rawValue, DataType.needDiscard.rawValue:
       guard stripeSectors == 0, dirtySectors == 0, cachedSectors == 0, stripe == 0 else {
         throw bad("dirty_sectors", UInt64(dirtySectors), .alloc_key_empty_but_have_data)
       }
-    case DataTypeNumber.sb...DataTypeNumber.user, DataTypeNumber.parity:
+    case DataType.sb.rawValue...DataType.user.rawValue, DataType.parity.rawValue:
       guard dirtySectors != 0 || stripeSectors != 0 else {
         throw bad("dirty_sectors", 0, .alloc_key_dirty_sectors_0)
       }
-    case DataTypeNumber.cached:
+    case DataType.cached.rawValue:
       guard cachedSectors != 0, dirtySectors == 0, stripeSectors == 0, stripe == 0 else {
         throw bad("cached_sectors", UInt64(cachedSectors), .alloc_key_cached_inconsistency)
       }
@@ -260,7 +246,7 @@ extension AllocV4: CustomStringConvertible {
   /// `bch2_alloc_to_text`; the fragmentation needs the device.
   func text(device: BKeyContext.Device?) -> String {
     var text = "\n  gen \(generation) oldest_gen \(oldestGeneration) data_type "
-    text += ValueTables.dataTypeName(dataType)
+    text += DataType(rawValue: dataType).description
     text += "\n  journal_seq       \(journalSeq)"
     text += "\n  need_discard      \(needsDiscard ? 1 : 0)"
     text += "\n  need_inc_gen      \(needsGenerationIncrement ? 1 : 0)"

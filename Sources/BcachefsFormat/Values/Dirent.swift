@@ -3,6 +3,8 @@
 //
 // The key's inode is the directory, its offset the name's hash. The name runs from byte 9 to the
 // value's end, less the zero bytes that fill the last word: its length is stored nowhere.
+// In a casefolded directory (bit 7 of the type; versions from 1.18 on) the lengths of the name and
+// of its folded form, whose hash the key has, stand at 11 and 13, and both names from 15 on.
 // Source: bcachefs dirent.c.
 
 /// A directory entry (`struct bch_dirent`).
@@ -19,6 +21,11 @@ public struct Dirent: ~Escapable {
   public let type: UInt8
   /// The bytes of the name; not necessarily UTF-8.
   public let name: RawSpan
+  /// The name as lookups compare it, in a casefolded directory; else empty.
+  public let foldedName: RawSpan
+  public let isCasefolded: Bool
+  /// What the value says the names' lengths are together, before cutting at its end.
+  let nameByteCount: Int
   /// Words of the value.
   public let u64s: Int
 
@@ -34,6 +41,11 @@ public struct Dirent: ~Escapable {
     @inlinable public static var parentSubvolume: LEField<UInt32> { .init(4) }
     @inlinable public static var type: LEField<UInt8> { .init(8) }
     @inlinable public static var name: Int { 9 }
+    /// Bit of the type for entries of casefolded directories.
+    @inlinable public static var casefold: UInt8 { 0x80 }
+    @inlinable public static var casefoldedNameLength: LEField<UInt16> { .init(11) }
+    @inlinable public static var foldedNameLength: LEField<UInt16> { .init(13) }
+    @inlinable public static var casefoldedNames: Int { 15 }
   }
 
   /// - Throws: `.truncated` below 16 bytes.
@@ -41,7 +53,9 @@ public struct Dirent: ~Escapable {
   public init(decoding value: RawSpan) throws(FormatError) {
     let count = value.byteCount & ~7
     guard count >= 16 else { throw .tooSmall("bch_dirent", value.byteCount, 16) }
-    type = value[Layout.type]
+    let typeByte = value[Layout.type]
+    isCasefolded = typeByte & Layout.casefold != 0
+    type = isCasefolded ? typeByte & 0x1f : typeByte
     if type == Dirent.subvolumeType {
       target = .subvolume(
         child: value[Layout.childSubvolume], parent: value[Layout.parentSubvolume])
@@ -49,42 +63,70 @@ public struct Dirent: ~Escapable {
       target = .inode(value[Layout.inode])
     }
     let last = value[LEField<UInt64>(count &- 8)]
-    let end = max(Layout.name, count &- last.leadingZeroBitCount / 8)
-    name = value.extracting(Layout.name..<end)
+    let end = count &- last.leadingZeroBitCount / 8
+    if isCasefolded {
+      let nameLength = Int(value[Layout.casefoldedNameLength])
+      let foldedLength = Int(value[Layout.foldedNameLength])
+      let nameEnd = min(Layout.casefoldedNames &+ nameLength, count)
+      name = value.extracting(Layout.casefoldedNames..<nameEnd)
+      foldedName = value.extracting(nameEnd..<min(nameEnd &+ foldedLength, count))
+      nameByteCount = nameLength &+ foldedLength
+    } else {
+      name = value.extracting(Layout.name..<max(Layout.name, end))
+      foldedName = value.extracting(0..<0)
+      nameByteCount = max(0, end &- Layout.name)
+    }
     u64s = count / 8
   }
 
-  /// Words that a value with a name of `nameByteCount` bytes takes (`dirent_val_u64s`).
-  @inlinable public static func encodedU64s(nameByteCount: Int) -> Int {
-    (Layout.name &+ nameByteCount &+ 7) / 8
+  /// Words that a value with such names takes (`dirent_val_u64s`).
+  ///
+  /// - Parameter foldedByteCount: 0 outside casefolded directories.
+  @inlinable public static func encodedU64s(
+    nameByteCount: Int, foldedByteCount: Int = 0
+  ) -> Int {
+    let start = foldedByteCount == 0 ? Layout.name : Layout.casefoldedNames
+    return (start &+ nameByteCount &+ foldedByteCount &+ 7) / 8
   }
 
   /// Encodes a value for a name.
   ///
+  /// - Parameter foldedName: The folded form of the name, in casefolded directories only.
   /// - Returns: Its words.
-  /// - Throws: `.tooLarge` (`dirent_name_too_long`), `.tooSmall` without room.
+  /// - Throws: `.tooLarge` (`dirent_name_too_long`), `.truncated` without room.
   public static func encode(
-    target: Target, type: UInt8, name: RawSpan, into value: inout MutableRawSpan
+    target: Target, type: UInt8, name: RawSpan, foldedName: RawSpan = RawSpan(),
+    into value: inout MutableRawSpan
   ) throws(FormatError) -> Int {
     let count = name.byteCount
-    guard count <= maxNameByteCount else {
+    let folded = foldedName.byteCount
+    guard count <= maxNameByteCount, folded <= maxNameByteCount else {
       throw FormatError(
-        .tooLarge, "bch_dirent", "d_name", found: UInt64(count),
+        .tooLarge, "bch_dirent", "d_name", found: UInt64(max(count, folded)),
         expected: UInt64(maxNameByteCount), fsckError: .dirent_name_too_long)
     }
-    let u64s = encodedU64s(nameByteCount: count)
+    let u64s = encodedU64s(nameByteCount: count, foldedByteCount: folded)
     guard value.byteCount >= u64s &* 8 else {
       throw .tooSmall("bch_dirent", value.byteCount, u64s &* 8)
     }
+    for at in (u64s &* 8 &- 8)..<(u64s &* 8) { value[LEField<UInt8>(at)] = 0 }
     switch target {
     case .inode(let number): value[Layout.inode] = number
     case .subvolume(let child, let parent):
       value[Layout.childSubvolume] = child
       value[Layout.parentSubvolume] = parent
     }
-    value[Layout.type] = type
-    value.copy(name, to: Layout.name)
-    for at in (Layout.name &+ count)..<(u64s &* 8) { value[LEField<UInt8>(at)] = 0 }
+    guard folded > 0 else {
+      value[Layout.type] = type
+      value.copy(name, to: Layout.name)
+      return u64s
+    }
+    value[Layout.type] = type | Layout.casefold
+    value[LEField<UInt16>(Layout.name)] = 0
+    value[Layout.casefoldedNameLength] = UInt16(truncatingIfNeeded: count)
+    value[Layout.foldedNameLength] = UInt16(truncatingIfNeeded: folded)
+    value.copy(name, to: Layout.casefoldedNames)
+    value.copy(foldedName, to: Layout.casefoldedNames &+ count)
     return u64s
   }
 }
@@ -121,10 +163,13 @@ extension Dirent {
   public func validate(key: BKey, flags: BKeyValidation = []) throws(FormatError) {
     let count = name.byteCount
     guard count > 0 else { throw bad("d_name", 0, .dirent_empty_name) }
-    let needed = Dirent.encodedU64s(nameByteCount: count)
-    guard u64s <= needed else {
+    let needed = Dirent.encodedU64s(
+      nameByteCount: isCasefolded ? nameByteCount &- foldedName.byteCount : count,
+      foldedByteCount: foldedName.byteCount)
+    // A folded name may be followed by more; it must only fit.
+    guard isCasefolded ? u64s >= needed : u64s <= needed else {
       throw FormatError(
-        .tooLarge, "bch_dirent", "u64s", found: UInt64(u64s), expected: UInt64(needed),
+        .inconsistent, "bch_dirent", "u64s", found: UInt64(u64s), expected: UInt64(needed),
         fsckError: .dirent_val_too_big)
     }
     if flags.contains(.commit), count > Dirent.maxNameByteCount {

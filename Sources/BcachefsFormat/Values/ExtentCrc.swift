@@ -60,11 +60,11 @@ public struct ExtentCrc: Hashable, Sendable, BitwiseCopyable {
   }
 
   /// Not stored as it is (`crc_is_compressed`).
-  @inlinable public var isCompressed: Bool {
-    compressionType != 0 && compressionType != ValueTables.incompressible
+  public var isCompressed: Bool {
+    CompressionType(rawValue: compressionType).isCompressed
   }
   /// Only readable as a whole: compressed or checksummed (`crc_is_encoded`).
-  @inlinable public var isEncoded: Bool { checksumType != 0 || isCompressed }
+  public var isEncoded: Bool { checksumType != 0 || isCompressed }
 }
 
 extension ExtentCrc {
@@ -107,7 +107,7 @@ extension ExtentCrc {
   }
 
   /// The narrowest kind that holds this, or nil if none does.
-  @inlinable public var smallestKind: Kind? {
+  public var smallestKind: Kind? {
     guard let bytes = ValueTables.checksumBytes(checksumType) else { return nil }
     guard compressedSize > 0, uncompressedSize > 0, compressedSize <= uncompressedSize,
       UInt32(offset) < uncompressedSize

@@ -37,7 +37,7 @@ extension ExtentRebalance: CustomStringConvertible {
     let name =
       context.isKnown && target == 0 ? "none" : context.targetNames[target] ?? String(target)
     return "rebalance: target \(name) compression "
-      + ValueTables.compressionOptionName(compression)
+      + CompressionOption(rawValue: compression).description
   }
 }
 
@@ -45,9 +45,9 @@ extension ExtentCrc: CustomStringConvertible {
   /// Upstream's line, with its two spaces (`bch2_extent_crc_unpacked_to_text`).
   public var description: String {
     "crc: c_size \(compressedSize) size \(uncompressedSize) offset \(offset) nonce \(nonce) csum "
-      + ValueTables.checksumTypeName(checksumType)
+      + ChecksumType(rawValue: checksumType).description
       + " \(String(checksum.hi, radix: 16)):\(String(checksum.lo, radix: 16))  compress "
-      + ValueTables.compressionTypeName(compressionType)
+      + CompressionType(rawValue: compressionType).description
   }
 }
 

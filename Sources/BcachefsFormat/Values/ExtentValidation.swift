@@ -2,6 +2,8 @@
 // The rules for lists of pointers.
 // Source: bcachefs extents.c (bch2_bkey_ptrs_validate and its callers).
 
+internal import BcachefsSupport
+
 extension ExtentEntries {
   /// What has been seen on the way through the entries.
   private struct Seen {
@@ -114,14 +116,14 @@ extension ExtentEntries {
         .tooSmall, "bch_extent_crc", "uncompressed_size", found: UInt64(crc.uncompressedSize),
         expected: end, fsckError: .ptr_crc_uncompressed_size_too_small)
     }
-    guard crc.checksumType < ValueTables.checksumTypeCount else {
+    guard ChecksumType(rawValue: crc.checksumType).isKnown else {
       throw bad("csum_type", UInt64(crc.checksumType), .ptr_crc_csum_type_unknown)
     }
-    guard crc.compressionType < ValueTables.compressionTypeCount else {
+    guard CompressionType(rawValue: crc.compressionType).isKnown else {
       throw bad(
         "compression_type", UInt64(crc.compressionType), .ptr_crc_compression_type_unknown)
     }
-    if ValueTables.isEncryption(checksumType: crc.checksumType) {
+    if ChecksumType(rawValue: crc.checksumType).isEncryption {
       let nonce = UInt32(crc.offset) + UInt32(crc.nonce)
       guard seen.nonce == nil || seen.nonce == nonce else {
         throw bad("nonce", UInt64(crc.nonce), .ptr_crc_nonce_mismatch)

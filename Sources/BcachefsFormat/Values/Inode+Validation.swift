@@ -17,13 +17,13 @@ extension Inode {
 
   /// The rules for what the fields say.
   public func validate() throws(FormatError) {
-    guard stringHash < ValueTables.stringHashCount else {
+    guard StringHashType(rawValue: stringHash).isKnown else {
       throw Inode.bad("bi_flags", UInt64(stringHash), .inode_str_hash_invalid)
     }
-    guard dataChecksum <= ValueTables.checksumOptionCount else {
+    guard dataChecksum == 0 || ChecksumOption(rawValue: dataChecksum - 1).isKnown else {
       throw Inode.bad("bi_data_checksum", UInt64(dataChecksum), .inode_checksum_type_invalid)
     }
-    guard compression == 0 || ValueTables.isValid(compressionOption: compression - 1) else {
+    guard compression == 0 || CompressionOption(rawValue: compression - 1).isValid else {
       throw Inode.bad("bi_compression", UInt64(compression), .inode_compression_type_invalid)
     }
     guard !flags.contains(.unlinked) || nlink == 0 else {
@@ -46,8 +46,8 @@ extension InodeFlags: CustomStringConvertible {
   public var description: String {
     var names: [String] = []
     var left = rawValue & 0xf_ffff
-    while left != 0, left.trailingZeroBitCount < InodeFlags.names.count {
-      names.append("\(InodeFlags.names[left.trailingZeroBitCount])")
+    while left != 0, let name = InodeFlag(rawValue: UInt8(left.trailingZeroBitCount)).name {
+      names.append("\(name)")
       left &= left - 1
     }
     return names.joined(separator: ",")
@@ -61,7 +61,7 @@ extension Inode: CustomStringConvertible {
     text += "\n  flags=\(flags)(\(String(rawFlags, radix: 16)))"
     text += "\n  journal_seq=\(journalSeq)"
     text += "\n  hash_seed=\(String(hashSeed, radix: 16))"
-    text += "\n  hash_type=\(ValueTables.stringHashName(stringHash))"
+    text += "\n  hash_type=\(StringHashType(rawValue: stringHash).description)"
     text += "\n  bi_size=\(size)"
     text += "\n  bi_sectors=\(sectors)"
     text += "\n  bi_version=\(version)"

@@ -20,11 +20,6 @@ public struct InodeFlags: OptionSet, Hashable, Sendable {
   public static let backpointerUntrusted = InodeFlags(rawValue: 1 << 8)
   /// A child snapshot has its own version of this inode.
   public static let hasChildSnapshot = InodeFlags(rawValue: 1 << 9)
-
-  static let names: [StaticString] = [
-    "sync", "immutable", "append", "nodump", "noatime", "i_size_dirty", "i_sectors_dirty",
-    "unlinked", "backptr_untrusted", "has_child_snapshot",
-  ]
 }
 
 /// An inode (`struct bch_inode_unpacked`).

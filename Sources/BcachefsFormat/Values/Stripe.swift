@@ -203,7 +203,7 @@ extension Stripe {
     let dataCount = Int32(head.blockCount) &- Int32(head.redundantCount)
     var text = "algo \(head.algorithm) sectors \(head.sectors)"
     text += " blocks \(UInt32(bitPattern: dataCount)):\(head.redundantCount) csum "
-    text += ValueTables.checksumTypeName(head.checksumType)
+    text += ChecksumType(rawValue: head.checksumType).description
     if head.checksumGranularityBits < 64 {
       let sectors: UInt64 = 1 << UInt64(head.checksumGranularityBits)
       text += " gran \(sectors)"
@@ -214,7 +214,7 @@ extension Stripe {
     for block in 0..<Int(head.blockCount) {
       guard let ptr = pointer(block: block) else { break }
       text += " \(ptr.text(context: context))"
-      if head.checksumType < ValueTables.checksumTypeCount, block < head.dataCount,
+      if ChecksumType(rawValue: head.checksumType).isKnown, block < head.dataCount,
         let sectors = sectorsInUse(block: block)
       {
         text += "#\(sectors)"

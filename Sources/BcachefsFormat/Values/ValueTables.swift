@@ -1,86 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
-// What key values need to know of the format's small enumerations, and how values are read from
-// bytes that may be too few.
+// Limits of key values, and how values are read from bytes that may be too few.
 
-/// Facts about the enumerations that stand in key values.
-@frozen
-@usableFromInline enum ValueTables {
-  /// `BCH_COMPRESSION_TYPE_incompressible`
-  @inlinable static var incompressible: UInt8 { 5 }
-  /// `BCH_COMPRESSION_TYPE_NR`
-  @inlinable static var compressionTypeCount: UInt8 { 6 }
-  /// `BCH_CSUM_NR`
-  @inlinable static var checksumTypeCount: UInt8 { 8 }
-  /// `BCH_CSUM_OPT_NR`
-  @inlinable static var checksumOptionCount: UInt8 { 4 }
-  /// `BCH_COMPRESSION_OPT_NR`
-  @inlinable static var compressionOptionCount: UInt8 { 4 }
-  /// `BCH_STR_HASH_NR`
-  @inlinable static var stringHashCount: UInt8 { 4 }
+internal import BcachefsSupport
+
+/// Limits that key values obey, and questions about the numbers in them.
+enum ValueTables {
   /// `BCH_REPLICAS_MAX`
-  @inlinable static var maxReplicas: Int { 4 }
+  static let maxReplicas = 4
   /// `BCH_BKEY_PTRS_MAX`
-  @inlinable static var maxPointers: Int { 16 }
+  static let maxPointers = 16
   /// `BTREE_MAX_DEPTH`
-  @inlinable static var maxDepth: UInt8 { 4 }
+  static let maxDepth: UInt8 = 4
 
-  /// Bytes of a checksum (`bch_crc_bytes`), nil for an unknown type.
-  @inlinable static func checksumBytes(_ type: UInt8) -> Int? {
-    switch type {
-    case 0: 0
-    case 1, 5: 4
-    case 2, 6, 7: 8
-    case 3: 10
-    case 4: 16
-    default: nil
-    }
-  }
-
-  /// `bch2_csum_type_is_encryption`
-  static func isEncryption(checksumType: UInt8) -> Bool { checksumType == 3 || checksumType == 4 }
-
-  /// `bch2_compression_opt_valid`
-  static func isValid(compressionOption: UInt8) -> Bool {
-    let type = compressionOption & 15
-    return type < compressionOptionCount && !(type == 0 && compressionOption >> 4 != 0)
-  }
-}
-
-// MARK: - Names
-
-extension ValueTables {
-  private static let dataTypes: [StaticString] = [
-    "free", "sb", "journal", "btree", "user", "cached", "parity", "stripe", "need_gc_gens",
-    "need_discard", "unstriped",
-  ]
-  private static let checksumTypes: [StaticString] = [
-    "none", "crc32c_nonzero", "crc64_nonzero", "chacha20_poly1305_80", "chacha20_poly1305_128",
-    "crc32c", "crc64", "xxhash",
-  ]
-  private static let compressionTypes: [StaticString] = [
-    "none", "lz4_old", "gzip", "lz4", "zstd", "incompressible",
-  ]
-  private static let compressionOptions: [StaticString] = ["none", "lz4", "gzip", "zstd"]
-  private static let stringHashes: [StaticString] = ["crc32c", "crc64", "siphash_old", "siphash"]
-
-  private static func name(_ names: [StaticString], _ kind: StaticString, _ index: UInt8) -> String
-  {
-    Int(index) < names.count ? "\(names[Int(index)])" : "(unknown \(kind) \(index))"
-  }
-
-  static func dataTypeName(_ type: UInt8) -> String { name(dataTypes, "data_type", type) }
-  static func checksumTypeName(_ type: UInt8) -> String { name(checksumTypes, "csum_type", type) }
-  static func compressionTypeName(_ type: UInt8) -> String {
-    name(compressionTypes, "compression_type", type)
-  }
-  static func stringHashName(_ type: UInt8) -> String { name(stringHashes, "str_hash_type", type) }
-
-  /// `bch2_compression_opt_to_text`: an invalid option prints as none.
-  static func compressionOptionName(_ option: UInt8) -> String {
-    guard isValid(compressionOption: option) else { return "\(compressionOptions[0])" }
-    let level = option >> 4
-    let text = "\(compressionOptions[Int(option & 15)])"
-    return level == 0 ? text : "\(text):\(level)"
+  /// Bytes of a checksum, nil for an unknown type.
+  static func checksumBytes(_ type: UInt8) -> Int? {
+    let type = ChecksumType(rawValue: type)
+    return type.isKnown ? type.fieldBytes : nil
   }
 }
 
