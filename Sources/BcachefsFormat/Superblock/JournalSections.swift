@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // Which buckets of a device are its journal, and which journal sequence numbers never were.
+//
+// Invariants (of valid sections)
+//   (1) No bucket is in the journal twice; all lie within the device, from `firstBucket` on.
+//   (2) Ranges of sequence numbers are not empty, ascend, and do not overlap.
 
 /// The journal's buckets one by one (`struct bch_sb_field_journal`); replaced by `journal_v2`.
 public struct JournalBucketsSection: SuperblockSectionContents {

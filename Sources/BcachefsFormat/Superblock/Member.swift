@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // What every superblock of a volume tells of each of its devices.
+//
+// Invariants
+//   (1) Encoding a decoded member in as many bytes gives the bytes that it was decoded from.
+//   (2) `iops` has 4 entries, `errors` and `errorsAtReset` have 3: more are not written, fewer are
+//       filled up with zeros.
 
 public import BcachefsSupport
 

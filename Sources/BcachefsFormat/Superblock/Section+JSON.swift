@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // Each section of the superblock for `--json`: every field, numbers as numbers.
+//
+// Invariants
+//   (1) Names are upstream's, and stand once in an object.
+//   (2) No key material is printed.
 
 internal import BcachefsSupport
 

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // Each section of the superblock as upstream prints it (the `to_text` of `bch2_sb_field_ops`).
+//
+// Invariants
+//   (1) Names from the disk pass through `SafeText`.
+//   (2) Every section ends its last line, except where upstream does not.
 
 extension JournalBucketsSection {
   public func print(

@@ -15,8 +15,8 @@ extension Superblock {
   /// The size of a copy, from its first 752 bytes.
   ///
   /// - Returns: Bytes, header included; at most 32 MiB.
-  /// - Throws: `.truncated` for fewer than 752 bytes, `.badMagic`, `.unsupported` for a version that
-  ///   cannot be read, `.tooLarge` for a size beyond what its layout allows.
+  /// - Throws: `.truncated` for fewer than 752 bytes, `.badMagic`, `.unsupported` for a version
+  ///   that cannot be read, `.tooLarge` for a size beyond what its layout allows.
   public static func byteCount(ofHeader bytes: RawSpan) throws(FormatError) -> Int {
     guard bytes.byteCount >= Layout.byteCount else {
       throw FormatError(

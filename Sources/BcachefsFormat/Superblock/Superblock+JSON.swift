@@ -2,7 +2,8 @@
 // The superblock for `show-super --json`: every field, under upstream's names.
 //
 // Numbers are numbers (sizes in the unit that the name ends in, times in seconds since 1970),
-// options are in the units that users give them in, bits are lists of names.
+// options are in the units that users give them in, bits are lists of names. Fields that an older
+// program left zero have their default; `flags` are the words as they stand on disk.
 
 internal import BcachefsSupport
 
@@ -12,8 +13,9 @@ extension Superblock {
   /// - Parameter sections: Which sections to include; all of them, normally.
   public func json(sections: SuperblockTextStyle.Sections = .all) -> JSONValue {
     let style = SuperblockTextStyle(sections: sections)
+    let mended = withReadDefaults()
     let upgraded = MetadataVersion(
-      rawValue: UInt16(truncatingIfNeeded: self[Layout.versionUpgradeComplete]))
+      rawValue: UInt16(truncatingIfNeeded: mended[Layout.versionUpgradeComplete]))
     let checksumType = ChecksumType(rawValue: UInt8(truncatingIfNeeded: self[Layout.checksumType]))
     return .object([
       .init("uuid", .string(uuid.description)),
@@ -47,7 +49,7 @@ extension Superblock {
       .init("features_words", .array(features.map { .integer($0) })),
       .init("compat", .texts(compatMask.elements)),
       .init("compat_words", .array(compat.map { .integer($0) })),
-      .init("options", optionsJSON),
+      .init("options", mended.optionsJSON),
       .init("layout", layout.json),
       .init(
         "sections",

@@ -84,6 +84,10 @@ extension Superblock {
 
   /// Appends the whole text (`bch2_sb_to_text`).
   public func print(into out: inout TextPrinter, style: SuperblockTextStyle) {
+    withReadDefaults().printAll(into: &out, style: style)
+  }
+
+  private func printAll(into out: inout TextPrinter, style: SuperblockTextStyle) {
     if out.tabStopCount == 0 { out.addTabStop(44) }
     printHeader(into: &out, style: style)
     out.newline()

@@ -65,17 +65,31 @@ extension Superblock {
     }
   }
 
-  /// Options of newer formats may have values that are not known here. Some delays were found
-  /// zeroed by a bug long gone; upstream reads those as their defaults.
+  /// The superblock with upstream's defaults in the place of fields that older programs left zero:
+  /// what a mount goes by, and what `show-super` prints. For reading only: write back `self`.
+  ///
+  /// - Source: `bch2_sb_validate`, super-io.c.
+  public func withReadDefaults() -> Superblock {
+    var mended = self
+    for bits in [Layout.journalFlushDelay, Layout.journalReclaimDelay] where self[bits] == 0 {
+      mended[bits] = 1000
+    }
+    if self[Layout.versionUpgradeComplete] == 0 {
+      mended[Layout.versionUpgradeComplete] = UInt64(version.rawValue)
+    }
+    if version <= .diskAccountingV2 {
+      if self[Layout.allocatorStuckTimeout] == 0 { mended[Layout.allocatorStuckTimeout] = 30 }
+      mended[Layout.promoteWholeExtents] = 1
+    }
+    return mended
+  }
+
+  /// Options of newer formats may have values that are not known here.
   private func validateOptions(forWrite: Bool) throws(FormatError) {
     guard !version.isNewerThanNative else { return }
-    let mended: [VolumeOption] = [
-      .journalFlushDelay, .journalReclaimDelay, .allocatorStuckTimeout,
-    ]
-    let words = optionWords
+    let words = forWrite ? optionWords : withReadDefaults().optionWords
     for option in VolumeOption.allCases {
       guard let value = words.value(of: option) else { continue }
-      if !forWrite, value == 0, mended.contains(option) { continue }
       do {
         try option.validate(value)
       } catch {

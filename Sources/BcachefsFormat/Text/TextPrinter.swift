@@ -4,13 +4,13 @@
 //
 // How it works
 //   Tab stops are columns; how many of them have been used up on the current line is counted.
-//   - print: writes formatted text. A tab in it pads to one column *before* the next stop; a newline
-//     starts a line with the current indentation. After the last stop a tab is just a character.
+//   - print: writes formatted text. A tab in it pads to one column *before* the next stop; a
+//     newline starts a line, indented. After the last stop a tab is just a character.
 //   - printRaw: writes text as it is, tabs and newlines included.
 //   - tab: pads to the next stop itself.
 //   - newline: ends the line.
-//   indent and outdent change the indentation of the lines that follow; mid-line, indent also writes
-//   the spaces at once. These differences are upstream's, and visible in its output.
+//   indent and outdent change the indentation of the lines that follow; mid-line, indent also
+//   writes the spaces at once. These differences are upstream's, and visible in its output.
 // Invariants
 //   (1) `lineStart` is the index of the first byte of the current line.
 // Source: printbuf.c.

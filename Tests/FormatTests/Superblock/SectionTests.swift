@@ -44,6 +44,24 @@ struct SectionTests {
     #expect(again.deviceCount == 2)
   }
 
+  @Test func preparedSuperblockMayBeWrittenToAllItsPlaces() throws {
+    var superblock = try sample()
+    superblock.prepareForWrite(time: 77)
+    superblock.prepareForWrite(time: 78, devices: [0])
+    #expect(superblock.members.map(\.seq) == [2, 1])
+    try superblock.validate(forWrite: true)
+    let copies = try superblock.encodedCopies()
+    #expect(copies.map(\.sector) == [8, 2056, 260_096, 7])
+    for copy in copies.dropLast() {
+      let again = try Superblock(decoding: copy.bytes.rawBytes)
+      #expect(again.sector == copy.sector)
+      #expect(again.writeTime == 78)
+    }
+    let last = copies[3].bytes
+    let layout = try SuperblockLayout(decoding: last.rawBytes)
+    #expect(layout == superblock.layout)
+  }
+
   @Test func layoutOfANewDeviceIsUpstreams() throws {
     // What the corpus' 128 MiB volume with buckets of 128 KiB has.
     let layout = try SuperblockLayout(

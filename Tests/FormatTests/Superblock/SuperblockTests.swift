@@ -3,12 +3,13 @@
 
 import BcachefsFormat
 import BcachefsSupport
+import Foundation
 import Testing
 
 /// Invariants: encode() of what was decoded is the same bytes; the driver's superblocks are valid;
 /// the text is upstream's, line by line; hostile bytes are thrown errors.
 struct SuperblockTests {
-  @Test func fixturesAreThere() { #expect(SuperblockFixture.all.count == 23) }
+  @Test func fixturesAreThere() { #expect(SuperblockFixture.all.count == 24) }
 
   @Test(arguments: SuperblockFixture.all)
   func decodedSuperblockEncodesToTheSameBytes(fixture: SuperblockFixture) throws {
@@ -44,6 +45,77 @@ struct SuperblockTests {
     #expect(ourLines.count == goldenLines.count)
   }
 
+  @Test func superblockBuiltFieldByFieldIsTheFormatProgramsByteForByte() throws {
+    // format --no_initialize of two devices of 64 and 96 MiB; only what is random is taken over.
+    let fixture = SuperblockFixture(name: "formatted")
+    let theirs = try fixture.superblock()
+    let crypt = try #require(theirs.section(of: CryptSection.self))
+    let layout = try SuperblockLayout(
+      deviceSectors: 96 << 11, bucketSizeSectors: 256, blockSizeSectors: 8, superblockSectors: 1024)
+    var ours = Superblock(uuid: theirs.uuid, userUUID: theirs.userUUID, layout: layout)
+    var options = VolumeOptions()
+    for (option, text) in [
+      (VolumeOption.btreeNodeSize, "128k"), (.metadataReplicas, "2"), (.dataReplicas, "2"),
+      (.errors, "ro"), (.compression, "zstd:7"), (.backgroundCompression, "lz4"),
+      (.dataChecksum, "xxhash"), (.usrquota, "1"),
+    ] {
+      options[option] = try option.parse(text)
+    }
+    var groups = DiskGroupsSection()
+    let fast = try groups.findOrCreate(path: "ssd.fast")
+    let hdd = try groups.findOrCreate(path: "hdd")
+    options[.foregroundTarget] = UInt64(try #require(DiskTarget.label(fast)).rawValue)
+    options[.promoteTarget] = UInt64(DiskTarget.device(1).rawValue)
+    var words = SuperblockOptionWords()
+    options.store(into: &words)
+    ours.optionWords = words
+    ours[Superblock.Layout.encryptionType] = 1
+    ours.label = try DiskLabel("a volume")
+    ours.deviceIndex = 1
+    ours.featureMask = SuperblockFeature.newVolume
+    ours.timeBaseLow = theirs.timeBaseLow
+    ours.sector = 8
+    var members = [(512, fast, UInt8(2)), (768, hdd, 0)].enumerated().map { index, device in
+      var member = Member(
+        uuid: theirs.members[index].uuid, bucketCount: UInt64(device.0), bucketSizeSectors: 256)
+      member.groupIndex = device.1
+      member.durability = device.2
+      member.discard = true
+      member.dataAllowed = [.journal, .btree, .user]
+      return member
+    }
+    members[1].dataAllowed = [.journal, .btree]
+    ours.setSection(.membersV2(MembersV2Section(members: members)))
+    ours.setSection(.diskGroups(groups))
+    ours.setSection(
+      .crypt(
+        CryptSection(
+          scryptN: 0, scryptR: 0, scryptP: 0, keyMagic: CryptSection.plainKeyMagic, key: crypt.key))
+    )
+    ours.setMembers(members)
+    try ours.validate(forWrite: true)
+    // The program leaves the checksum type of a new superblock at none.
+    #expect(theirs[Superblock.Layout.checksumType] == ours[Superblock.Layout.checksumType])
+    #expect(try ours.encode() == fixture.bytes())
+  }
+
+  @Test(arguments: ["newest-plain", "newest-encrypted", "newest-replicas.0"])
+  func superblockOfANewerFormatIsShownAndKeptAndRefused(name: String) throws {
+    let url = try #require(
+      Bundle.module.url(forResource: "Golden/superblock-newer/\(name)", withExtension: "sb"))
+    let bytes = Array(try Data(contentsOf: url))
+    let superblock = try Superblock(decoding: bytes.rawBytes)
+    #expect(superblock.version == MetadataVersion(1, 39))
+    #expect(try superblock.encode() == bytes)
+    try superblock.validate()
+    let error = #expect(throws: FormatError.self) { try superblock.checkSupported() }
+    #expect(error?.reason == .unsupported)
+    let text = superblock.text(style: SuperblockTextStyle(sections: .all, layout: true))
+    #expect(text.contains("extent_type_u64s (size 24):"))
+    #expect(text.contains("Incompatible features in use:"))
+    #expect(superblock.members.allSatisfy { $0.isAlive && $0.tail.count == 328 - 144 })
+  }
+
   @Test func headerFieldsAreWhatTheDiskHolds() throws {
     let superblock = try #require(
       SuperblockFixture.all.first { $0.name == "tiered.1" }
@@ -65,7 +137,7 @@ struct SuperblockTests {
   }
 
   @Test func magicsOfJournalAndNodesComeFromTheInternalUUID() throws {
-    let uuid = try #require(UUID("00000000-0000-0000-0000-000000000000"))
+    let uuid = BcachefsSupport.UUID.zero
     let layout = try SuperblockLayout(copySectors: [8], maxSizeBits: 11)
     let superblock = Superblock(uuid: uuid, userUUID: uuid, layout: layout)
     #expect(superblock.jsetMagic == 0x2452_35c1_a362_5032)
