@@ -6,6 +6,8 @@
 //   the kind's fields follow packed, the rest is zero. So keys sort by their last bytes first.
 //   Updates are deltas: only the sum of all keys at a position means anything; the version says
 //   which journal entry a key came from and has already been added.
+// Invariants
+//   (1) A key that decodes encodes to the position it came from, if its spare bytes were zero.
 // Source: bcachefs disk_accounting.c, disk_accounting_format.h.
 
 /// The devices that data is replicated on (`struct bch_replicas_entry_v1`), at most 16.
@@ -128,11 +130,11 @@ extension AccountingKey: CustomStringConvertible {
     case .nrInodes: "nr_inodes "
     case .persistentReserved(let replicas): "persistent_reserved replicas=\(replicas)"
     case .replicas(let entry):
-      "replicas \(DataType(rawValue: entry.dataType).description): \(entry.required)/\(entry.count) ["
+      "replicas \(DataType(rawValue: entry.dataType)): \(entry.required)/\(entry.count) ["
         + entry.devices.map(String.init).joined(separator: " ") + "]"
     case .deviceDataType(let device, let type):
-      "dev_data_type dev=\(device) data_type=\(DataType(rawValue: type).description)"
-    case .compression(let type): "compression \(CompressionType(rawValue: type).description)"
+      "dev_data_type dev=\(device) data_type=\(DataType(rawValue: type))"
+    case .compression(let type): "compression \(CompressionType(rawValue: type))"
     case .snapshot(let id): "snapshot id=\(id)"
     case .btree(let id): "btree btree=\(BTreeID(rawValue: UInt8(clamping: id)))"
     case .rebalanceWork: "rebalance_work "

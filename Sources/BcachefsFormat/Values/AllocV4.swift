@@ -6,6 +6,10 @@
 //   number of words before them stands in the flags (0 means 6). Decoding gives today's form: words
 //   that were not there are zero, and backpointers, which have long moved to a btree of their own,
 //   are forgotten, as upstream forgets them on the next update.
+// Invariants
+//   (1) A value of today's form comes back as the same bytes.
+//   (2) A decoded value says that backpointers start behind it and that there are none, or is of
+//       today's form.
 // Source: bcachefs alloc_background.c, alloc_background.h.
 
 /// A bucket's state.

@@ -3,8 +3,8 @@
 //
 // How it works
 //   First the rules for keys as such (`__bch2_bkey_validate`): what may stand in a btree, with a
-//   size or not, in a snapshot or not. Then the least size of a value of its type, then the rules of
-//   the type. Types of newer versions pass: they are carried along.
+//   size or not, in a snapshot or not. Then the least size of a value of its type, then the type's
+//   own rules. Types of newer versions pass: they are carried along.
 //
 // Invariants
 //   (1) No bytes make any of these functions trap or run longer than their number.

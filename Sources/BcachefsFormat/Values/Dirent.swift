@@ -5,6 +5,9 @@
 // value's end, less the zero bytes that fill the last word: its length is stored nowhere.
 // In a casefolded directory (bit 7 of the type; versions from 1.18 on) the lengths of the name and
 // of its folded form, whose hash the key has, stand at 11 and 13, and both names from 15 on.
+// Invariants
+//   (1) Names lie within the value, whatever lengths it claims.
+//   (2) A valid value comes back as the same bytes.
 // Source: bcachefs dirent.c.
 
 /// A directory entry (`struct bch_dirent`).

@@ -2,8 +2,8 @@
 // Checksum and compression of the pointers that follow (`struct bch_extent_crc_unpacked`).
 //
 // How it works
-//   On disk there are three widths of the same facts; the smallest that holds the checksum, the size
-//   and the nonce is written. Sizes are stored less one. An entry applies to all pointers after it
+//   On disk there are three widths of the same facts; the smallest that holds checksum, size and
+//   nonce is written. Sizes are stored less one. An entry applies to all pointers after it
 //   until the next one; pointers before the first have neither checksum nor compression, and their
 //   sizes are the key's.
 //

@@ -84,7 +84,8 @@ public struct ExtentStripePtr: Hashable, Sendable, BitwiseCopyable {
   @inlinable public var stripe: UInt64 { word >> 17 }
 }
 
-/// Where and how the extent's owner wants it kept (`struct bch_extent_rebalance`): entry type bit 5.
+/// Where and how the extent's owner wants it kept (`struct bch_extent_rebalance`): entry type
+/// bit 5.
 @frozen
 public struct ExtentRebalance: Hashable, Sendable, BitwiseCopyable {
   /// As on disk, after byte order.

@@ -53,7 +53,7 @@ extension Inode {
   /// Decodes any of the four encodings, as the key's type says (`bch2_inode_unpack`).
   ///
   /// - Throws: `.truncated`, `.invalid` (`inode_unpack_error`: fields beyond the value's end or
-  ///   wider than they may be), `.unsupported` (not an inode; more than 64 bytes of unknown fields).
+  ///   wider than they may be), `.unsupported` (not an inode; over 64 bytes of unknown fields).
   public init(key: BKey, value: RawSpan) throws(FormatError) {
     self.init()
     number = key.position.offset

@@ -61,7 +61,7 @@ extension Inode: CustomStringConvertible {
     text += "\n  flags=\(flags)(\(String(rawFlags, radix: 16)))"
     text += "\n  journal_seq=\(journalSeq)"
     text += "\n  hash_seed=\(String(hashSeed, radix: 16))"
-    text += "\n  hash_type=\(StringHashType(rawValue: stringHash).description)"
+    text += "\n  hash_type=\(StringHashType(rawValue: stringHash))"
     text += "\n  bi_size=\(size)"
     text += "\n  bi_sectors=\(sectors)"
     text += "\n  bi_version=\(version)"

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // Inodes, unpacked: what all four encodings on disk say, in one form.
+//
+// Invariants
+//   (1) Each field is as wide as upstream's: what decodes fits, what is set can be encoded.
+//   (2) `flags` and `stringHash` touch their own bits of `rawFlags` only.
 
 /// Flags of an inode (`enum bch_inode_flags`). Bits from 20 on belong to the encoding.
 @frozen

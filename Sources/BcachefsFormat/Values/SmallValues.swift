@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // Values of one or a few fixed fields. Bytes that no field names stay as they are when encoding:
 // start from zeroes for a new value, from a copy for a changed one.
+//
+// Invariants
+//   (1) Decoding then encoding over a copy of a value gives the same bytes.
 
 /// Space promised and not yet allocated (`struct bch_reservation`).
 @frozen

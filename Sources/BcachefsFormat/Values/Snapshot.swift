@@ -3,6 +3,8 @@
 //
 // Older versions wrote shorter values: what is missing is zero, and is not written into a shorter
 // value.
+// Invariants
+//   (1) Nothing is read or written beyond a shorter value's end, or behind a longer one's fields.
 // Source: bcachefs snapshot.c, subvolume.c.
 
 /// A time as subvolumes and snapshots keep it (`bch_le128`): the volume's time units.

@@ -6,6 +6,8 @@
 //   A head of 8 bytes; a pointer for each block, data blocks first; checksums, block by block, one
 //   for each 2^granularity sectors; then 16 bits for each block that count sectors in use. The last
 //   word is filled up with zeroes.
+// Invariants
+//   (1) Offsets are computed from the head alone, and compared with the value's size before use.
 // Source: bcachefs ec.c, ec.h.
 
 public import BcachefsSupport

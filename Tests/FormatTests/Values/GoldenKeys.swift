@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // Keys that the Linux 6.12 driver wrote, with the line that it printed for each.
 //
-// Golden/keys/NAME.tsv: the first line is the volume (sectors of a node; for each device bucket size,
-// first bucket, buckets, stored durability, state; targets by name); then a key a line: btree, 40
-// bytes of header, value, text with \n, \t and \\ escaped.
+// Golden/keys/NAME.tsv: the first line is the volume (sectors of a node; for each device bucket
+// size, first bucket, buckets, stored durability, state; targets by name); then a key a line: btree
+// (and level, if not 0), 40 bytes of header, value, text with \n, \t and \\ escaped. Keys of newer
+// formats have no text.
 
 import BcachefsFormat
 import Foundation
