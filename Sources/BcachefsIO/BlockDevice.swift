@@ -291,7 +291,10 @@ public final class BlockDevice: Sendable {
     _ operation: DeviceError.Operation, _ reason: DeviceError.Reason, _ offset: UInt64?,
     _ byteCount: UInt64?
   ) -> DeviceError {
-    DeviceError(
-      operation, reason, device: name, offsetBytes: offset, lengthBytes: byteCount)
+    switch operation {
+    case .read, .write, .discard, .punchHole:
+      DeviceError(operation, reason, device: name, offsetBytes: offset, lengthBytes: byteCount)
+    default: DeviceError(operation, reason, device: name)
+    }
   }
 }

@@ -54,7 +54,9 @@ extension DeviceConflict {
       let conflict = holder(processID)
       if !found.contains(conflict) { found.append(conflict) }
     }
-    return found
+    // OFD locks have no owner's number: beside a named holder they are most likely the same one's.
+    let unnamed = DeviceConflict.locked(processID: nil, process: nil)
+    return found.count > 1 ? found.filter { $0 != unnamed } : found
   }
 
   /// 0 and -1 stand for processes of another namespace, and for locks that have no one owner.

@@ -30,6 +30,13 @@ public struct DeviceSignature: Sendable, Equatable, CustomStringConvertible {
   /// As printed by blkid: of a filesystem or partition table.
   public let uuid: String?
 
+  public init(kind: Kind, type: String, label: String?, uuid: String?) {
+    self.kind = kind
+    self.type = type
+    self.label = label
+    self.uuid = uuid
+  }
+
   /// As in `ext4 filesystem labelled "data" (UUID ...)`.
   public var description: String {
     var text = kind == .partitionTable ? "\(type) partition table" : "\(type) filesystem or data"

@@ -5,9 +5,9 @@
 @safe
 public struct WriteVector: ~Escapable {
   // Safety: the lifetime annotations tie this value to every span appended to it.
-  let parts: [UnsafeRawBufferPointer]
+  private(set) var parts: [UnsafeRawBufferPointer]
   /// The sum of all pieces.
-  public let byteCount: Int
+  public private(set) var byteCount: Int
 
   /// An empty list.
   @_lifetime(immortal)
@@ -16,16 +16,11 @@ public struct WriteVector: ~Escapable {
     byteCount = 0
   }
 
-  @_lifetime(copy vector, copy span)
-  private init(_ vector: borrowing WriteVector, _ span: RawSpan) {
-    unsafe parts = vector.parts + [span.withUnsafeBytes { unsafe $0 }]
-    byteCount = vector.byteCount + span.byteCount
-  }
-
   /// Adds `span` behind what is there.
   @_lifetime(self: copy self, copy span)
   public mutating func append(_ span: RawSpan) {
-    self = WriteVector(self, span)
+    unsafe parts.append(span.withUnsafeBytes { unsafe $0 })
+    byteCount += span.byteCount
   }
 }
 
@@ -33,9 +28,9 @@ public struct WriteVector: ~Escapable {
 @safe
 public struct ReadVector: ~Escapable, ~Copyable {
   // Safety: the lifetime annotations tie this value to every span appended to it.
-  let parts: [UnsafeMutableRawBufferPointer]
+  private(set) var parts: [UnsafeMutableRawBufferPointer]
   /// The sum of all pieces.
-  public let byteCount: Int
+  public private(set) var byteCount: Int
 
   /// An empty list.
   @_lifetime(immortal)
@@ -44,15 +39,10 @@ public struct ReadVector: ~Escapable, ~Copyable {
     byteCount = 0
   }
 
-  @_lifetime(copy vector, copy span)
-  private init(_ vector: consuming ReadVector, _ span: consuming MutableRawSpan) {
-    byteCount = vector.byteCount + span.byteCount
-    unsafe parts = vector.parts + [span.withUnsafeMutableBytes { unsafe $0 }]
-  }
-
   /// Adds `span` behind what is there.
   @_lifetime(self: copy self, copy span)
   public mutating func append(_ span: consuming MutableRawSpan) {
-    self = ReadVector(self, span)
+    byteCount += span.byteCount
+    unsafe parts.append(span.withUnsafeMutableBytes { unsafe $0 })
   }
 }

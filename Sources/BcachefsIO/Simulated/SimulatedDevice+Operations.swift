@@ -1,5 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 // The operations of a simulated device on its state: which fault strikes, what it does.
+//
+// How it works
+//   1. An operation is refused if the device is away or the range is not of whole blocks.
+//   2. It is counted, the rules are asked for a fault, and it is written to the log with it.
+//   3. What it does to the medium, fault included, becomes changes: applied at once, kept as pending.
+// Invariants
+//   (1) The generator is asked in an order that only the operations and rules decide.
+//   (2) A torn write leaves at least one of its sectors as it was.
+//   (3) A misdirected write stays within the device, and does not land where it belongs.
+// Locks: all under the device's mutex.
 
 #if canImport(Glibc)
 internal import Glibc
