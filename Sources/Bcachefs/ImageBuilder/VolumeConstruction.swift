@@ -153,8 +153,8 @@ struct VolumeConstruction {
   ) throws(ImageError) -> Range<UInt64> {
     guard device.dataAllowed.contains(.journal) else { return 0..<0 }
     let bucketBytes = device.bucketBytes ?? 1
-    let most = min(1 << 13, (1 << 24) / UInt64(space.bucketSectors))
-    let count = min(max(device.byteCount / bucketBytes >> 8, 8), max(most, 8))
+    let most = min(8192, (16 << 20) / UInt64(space.bucketSectors))
+    let count = min(max(device.byteCount / bucketBytes / 256, 8), max(most, 8))
     var first: UInt64?
     for _ in 0..<count {
       guard let bucket = space.take() else { throw .noSpace }
