@@ -250,7 +250,7 @@ struct VolumeConstruction {
       // Room to mount it and change it: reserves, and an eighth more than is used.
       let bucketBytes = UInt64(space.bucketSectors) * 512
       let used = space.highestUsedBucket
-      let spare = max(used / 8, 128, (32 << 20) / bucketBytes)
+      let spare = max(used / 8, 128, (64 << 20) / bucketBytes)
       let count = max(
         used + spare + UInt64(lateBucketsPerDevice[index]), VolumeFormat.minBucketCount)
       let layout = try encoding { () throws(FormatError) in
