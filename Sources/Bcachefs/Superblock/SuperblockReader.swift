@@ -113,6 +113,11 @@ extension FoundSuperblock {
     self = doubtful
   }
 
+  /// The main copy, if its checksum is right: whether a device holds a volume, without a search.
+  public static func mainCopy(on device: BlockDevice) -> Superblock? {
+    try? read(device, SuperblockLayout.defaultSuperblockSector).get()
+  }
+
   private static func doubt(of superblock: Superblock) -> FormatError? {
     do throws(FormatError) {
       try superblock.validate()

@@ -63,7 +63,8 @@ enum Completions {
       if !choosing.isEmpty {
         out += "      case \"$cur\" in\n"
         for option in choosing {
-          out += "        --\(option.name)=*) options=\(quoted(option.choices.joined(separator: " ")))"
+          out +=
+            "        --\(option.name)=*) options=\(quoted(option.choices.joined(separator: " ")))"
           out += " ;;\n"
         }
         out += "      esac\n"
@@ -104,14 +105,16 @@ enum Completions {
       let second = secondWords(specs, after: first)
       guard !second.isEmpty else { continue }
       out += "  if [[ $command == \(first) ]]; then\n"
-      out += "    if (( CURRENT == 3 )); then compadd \(second.joined(separator: " ")); return; fi\n"
+      out +=
+        "    if (( CURRENT == 3 )); then compadd \(second.joined(separator: " ")); return; fi\n"
       out += "    command=\"$command $words[3]\"\n    shift words; (( CURRENT-- ))\n  fi\n"
     }
     out += "  shift words; (( CURRENT-- ))\n  case $command in\n"
     for spec in specs {
       out += "    \(quoted(spec.name)))\n      _arguments"
       for option in spec.options { out += " \\\n        \(quoted(zshOption(option)))" }
-      let operand = spec.operandChoices.map { "*: :(\($0.joined(separator: " ")))" } ?? "*:file:_files"
+      let operand =
+        spec.operandChoices.map { "*: :(\($0.joined(separator: " ")))" } ?? "*:file:_files"
       out += " \\\n        \(quoted(operand)) ;;\n"
     }
     return out + "  esac\n}\n(( $+functions[compdef] )) && compdef _bcachefs bcachefs\n"

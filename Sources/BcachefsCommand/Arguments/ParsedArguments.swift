@@ -88,7 +88,8 @@ struct ParsedArguments: Sendable {
     case .required(let hint):
       if let given { return (option, given, false) }
       guard let next else {
-        throw .usage("--\(option.name): needs a value (--\(option.name)=\(hint))", command: spec.name)
+        throw .usage(
+          "--\(option.name): needs a value (--\(option.name)=\(hint))", command: spec.name)
       }
       return (option, next, true)
     }

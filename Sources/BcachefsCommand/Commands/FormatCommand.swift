@@ -128,9 +128,9 @@ enum FormatCommand {
     of devices: [BlockDevice], _ arguments: FormatArguments
   ) throws(CommandFailure) {
     for device in devices {
-      let found = try using { () throws(DeviceError) in try device.existingSignatures() }
+      let found = try signatures(of: device)
       guard !found.isEmpty else { continue }
-      let contents = "\(device.name) contains a \(found.map(\.description).joined(separator: ", a "))"
+      let contents = "\(device.name) is not empty: \(found.joined(separator: "; "))"
       if arguments.isForced {
         if !arguments.isQuiet { Output.remark(spec.name, "\(contents): overwritten") }
         continue
@@ -143,6 +143,19 @@ enum FormatCommand {
         throw CommandFailure(.cannotCreate, "nothing was changed")
       }
     }
+  }
+
+  /// What is recognised on a device. libblkid of Debian 12 does not know bcachefs.
+  private static func signatures(of device: BlockDevice) throws(CommandFailure) -> [String] {
+    var found = try using { () throws(DeviceError) in try device.existingSignatures() }
+      .map(\.description)
+    let isKnown = found.contains { $0.hasPrefix("bcachefs ") }
+    if !isKnown, let superblock = FoundSuperblock.mainCopy(on: device) {
+      let label =
+        superblock.label.isEmpty ? "" : ", labelled \"\(SafeText.text(superblock.label.name))\""
+      found.append("bcachefs filesystem\(label), UUID \(superblock.userUUID)")
+    }
+    return found
   }
 
   // MARK: - Empty volumes
@@ -159,14 +172,29 @@ enum FormatCommand {
     } catch {
       throw CommandFailure(.configuration, error.description)
     }
+    if arguments.isVerbose { remark(format) }
     do throws(ImageError) { try volume.write(to: devices) } catch { throw CommandFailure(error) }
+    report(volume, arguments)
+  }
+
+  private static func remark(_ format: VolumeFormat) {
+    for device in format.devices {
+      let bucketBytes = max(device.bucketBytes ?? 1, 1)
+      Output.remark(
+        spec.name,
+        "\(device.name): \(HumanSize.text(device.byteCount)), "
+          + "\(device.byteCount / bucketBytes) buckets of \(HumanSize.text(bucketBytes))")
+    }
+  }
+
+  private static func report(_ volume: FormattedVolume, _ arguments: FormatArguments) {
     if arguments.printsJSON {
       Output.write(volume.superblock(forDevice: 0).json())
     } else if !arguments.isQuiet {
       let style = SuperblockTextStyle(
         sections: .only([.membersV2]), localOffset: { LocalTime.offset(at: $0) })
       // The state of the last device, as upstream has it.
-      Output.write(volume.superblock(forDevice: devices.count - 1).text(style: style))
+      Output.write(volume.superblock(forDevice: volume.layouts.count - 1).text(style: style))
     }
   }
 }

@@ -72,7 +72,8 @@ enum ImageCreateCommand {
     var files: [UnpublishedImage] = []
     for device in arguments.format.devices {
       files.append(
-        try UnpublishedImage(device.name, byteCount: device.byteCount, isForced: arguments.isForced))
+        try UnpublishedImage(device.name, byteCount: device.byteCount, isForced: arguments.isForced)
+      )
     }
     let build = SourceBuild(
       arguments: arguments, source: source, time: time, fitsDevices: fits, command: spec.name)
@@ -85,7 +86,8 @@ enum ImageCreateCommand {
   /// The sizes of all devices, or of none.
   ///
   /// - Returns: Whether the files are to fit.
-  private static func settleSizes(_ arguments: inout FormatArguments) throws(CommandFailure) -> Bool {
+  private static func settleSizes(_ arguments: inout FormatArguments) throws(CommandFailure) -> Bool
+  {
     let devices = arguments.format.devices
     for (index, device) in devices.enumerated() where device.byteCount == 0 {
       guard let size = arguments.size else { continue }

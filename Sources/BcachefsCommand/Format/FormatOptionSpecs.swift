@@ -87,7 +87,7 @@ enum FormatOptionSpecs {
     OptionSpec(
       "no_passphrase",
       help: "with --encrypted: store the key in the superblock in plain text, so that anybody who "
-        + "has the device can read it; a passphrase can be set later"),
+        + "has the device can read it"),
     OptionSpec(
       "fs_label", short: "L", .required(hint: "LABEL"), help: "name of the volume, up to 32 bytes"),
     OptionSpec(
@@ -123,7 +123,7 @@ enum FormatOptionSpecs {
 
   static let talking: [OptionSpec] = [
     OptionSpec("quiet", short: "q", help: "print errors only"),
-    OptionSpec("verbose", short: "v", help: "say what is done"),
+    OptionSpec("verbose", short: "v", help: "say more of what is done"),
     OptionSpec("json", help: "print the result as JSON"),
   ]
 }

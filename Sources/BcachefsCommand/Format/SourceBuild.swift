@@ -79,7 +79,8 @@ struct SourceBuild {
     let names = arguments.format.devices.map(\.name)
     let progress = result.progress
     let total = result.deviceBytes.reduce(0, +)
-    let compression = arguments.format.options[.backgroundCompression] != 0
+    let compression =
+      arguments.format.options[.backgroundCompression] != 0
       ? VolumeOption.backgroundCompression : .compression
     let method = arguments.format.options[compression]
     let how = method == 0 ? "" : " (\(compression.text(method)))"
@@ -89,7 +90,8 @@ struct SourceBuild {
     out += "\(HumanSize.text(total))\(count), UUID \(result.superblock.userUUID)\n"
     out += "  \(progress.inodes) inodes, \(HumanSize.text(progress.bytes)) of data in "
     out += "\(HumanSize.text(progress.storedBytes))\(how)\n"
-    out += "  in \(Self.decimal(seconds)) s: \(UInt64(Double(progress.inodes) / max(seconds, 0.001)))"
+    out +=
+      "  in \(Self.decimal(seconds)) s: \(UInt64(Double(progress.inodes) / max(seconds, 0.001)))"
     out += " inodes and \(HumanSize.text(rate)) a second\n"
     return out + whatNext(names)
   }
@@ -108,7 +110,8 @@ struct SourceBuild {
   static func quoted(_ text: String) -> String {
     let plain = text.allSatisfy { $0.isLetter || $0.isNumber || "/._-+,:@%=".contains($0) }
     if plain && !text.isEmpty { return text }
-    return "'" + text.split(separator: "'", omittingEmptySubsequences: false)
+    return "'"
+      + text.split(separator: "'", omittingEmptySubsequences: false)
       .joined(separator: "'\\''") + "'"
   }
 
@@ -140,7 +143,8 @@ enum VolumeChecks {
 
   /// A build writes every copy at once: there must be devices for them.
   static func checkReplicas(_ format: VolumeFormat) throws(CommandFailure) {
-    for (option, type) in [(VolumeOption.dataReplicas, DataType.user), (.metadataReplicas, .btree)] {
+    for (option, type) in [(VolumeOption.dataReplicas, DataType.user), (.metadataReplicas, .btree)]
+    {
       let usable = format.devices.filter { $0.durability > 0 && $0.dataAllowed.contains(type) }
       let copies = usable.reduce(0) { $0 + UInt64($1.durability) }
       guard copies >= format.options[option] else {

@@ -11,7 +11,8 @@ enum Output {
   /// Results. Ends the process when nobody can take them.
   static func write(_ text: String) {
     guard writeAll(text, to: STDOUT_FILENO) else {
-      fail("", CommandFailure(.inputOutput, "cannot write to standard output: \(systemText(errno))"))
+      fail(
+        "", CommandFailure(.inputOutput, "cannot write to standard output: \(systemText(errno))"))
     }
   }
 
@@ -40,7 +41,8 @@ enum Output {
     var offset = 0
     while offset < bytes.count {
       let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe Glibc.write(descriptor, buffer.baseAddress?.advanced(by: offset), bytes.count - offset)
+        unsafe Glibc.write(
+          descriptor, buffer.baseAddress?.advanced(by: offset), bytes.count - offset)
       }
       if count < 0 && errno == EINTR { continue }
       guard count > 0 else { return false }
