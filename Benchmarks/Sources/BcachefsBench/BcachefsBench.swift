@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// `bcachefs-bench SUBCOMMAND [--smoke] [--bytes N] [--runs N] [NAME...]`
+// The program of `make bench`; `usage` says how to call it.
 
 #if canImport(Glibc)
 internal import Glibc
@@ -12,6 +12,9 @@ struct BenchOptions {
   /// Size of a piece of data in bytes, a multiple of 4096.
   var bytes = 128 << 10
   var runs = 9
+  /// Files of the tree that images are built from, and about how many bytes they have.
+  var treeFiles = 20_000
+  var treeBytes: Int { treeFiles * 10_000 }
   /// Only measurements whose names contain one of these.
   var names: [String] = []
 
@@ -28,6 +31,9 @@ struct BenchOptions {
       case "--runs":
         guard let value = rest.popFirst().flatMap({ Int($0) }), value > 0 else { return nil }
         runs = value
+      case "--files":
+        guard let value = rest.popFirst().flatMap({ Int($0) }), value > 0 else { return nil }
+        treeFiles = value
       default:
         guard !argument.hasPrefix("-") else { return nil }
         names.append(argument)
@@ -36,6 +42,7 @@ struct BenchOptions {
     if isSmoke {
       bytes = 4096
       runs = 1
+      treeFiles = 200
     }
   }
 }
@@ -44,16 +51,29 @@ struct BenchOptions {
 enum BcachefsBench {
   static func main() {
     let arguments = CommandLine.arguments.dropFirst()
-    guard let command = arguments.first, let options = BenchOptions(Array(arguments.dropFirst()))
-    else { usage() }
-    switch command {
+    // Without a subcommand: everything.
+    let first = arguments.first.flatMap { $0.hasPrefix("-") ? nil : $0 }
+    guard let options = BenchOptions(Array(arguments.dropFirst(first == nil ? 0 : 1))) else {
+      usage()
+    }
+    switch first {
     case "support": SupportBench(options).run()
+    case "image": ImageBench(options).run()
+    case nil:
+      SupportBench(options).run()
+      ImageBench(options).run()
     default: usage()
     }
   }
 
   static func usage() -> Never {
-    print("usage: bcachefs-bench support [--smoke] [--bytes N] [--runs N] [NAME...]")
+    print(
+      """
+      usage: bcachefs-bench [support|image] [--smoke] [--runs N] [--bytes N] [--files N] [NAME...]
+        support   checksums, ciphers, compression, parity, beside the libraries' own figures
+        image     building an image from a directory, beside other filesystems' tools
+      Only what has a NAME in its name is measured, if any is given.
+      """)
     exit(64)
   }
 }

@@ -100,7 +100,8 @@ final class BTreeBuilder {
     }
     let node = levels[level]
     invariant(
-      node.keyCount == 0 ? node.written == 0 || key.position >= node.minKey
+      node.keyCount == 0
+        ? node.written == 0 || key.position >= node.minKey
         : key.position > node.lastPosition, "keys of a btree ascend")
     if isFull(node, with: key, level: level) { try flush(level: level, maxKey: node.lastPosition) }
     append(key, value, to: node)

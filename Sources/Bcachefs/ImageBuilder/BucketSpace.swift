@@ -45,7 +45,8 @@ final class BucketSpace {
   func mark(_ bucket: UInt64, _ type: DataType, sectors: UInt32) {
     let index = Int(bucket)
     if index >= types.count {
-      types.append(contentsOf: repeatElement(DataType.free.rawValue, count: index + 1 - types.count))
+      types.append(
+        contentsOf: repeatElement(DataType.free.rawValue, count: index + 1 - types.count))
       dirtySectors.append(contentsOf: repeatElement(0, count: index + 1 - dirtySectors.count))
     }
     if types[index] == DataType.free.rawValue {

@@ -131,7 +131,7 @@ final class TreeAssembler {
     for record in records {
       let words = Dirent.encodedU64s(nameByteCount: record.name.count)
       let value = self.value
-    var bytes = value.mutableBytes
+      var bytes = value.mutableBytes
       try encoding { () throws(FormatError) in
         _ = try Dirent.encode(
           target: .inode(record.target), type: record.type, name: record.name.rawBytes,

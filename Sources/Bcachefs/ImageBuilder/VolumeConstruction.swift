@@ -320,7 +320,8 @@ struct VolumeConstruction {
     while (64 as UInt64) << UInt64(shift) < highest { shift += 1 }
     var bitmap: UInt64 = 0
     for pointer in pointers {
-      for bit in (pointer.offset >> UInt64(shift))...((pointer.offset + sectors - 1) >> UInt64(shift))
+      for bit
+        in (pointer.offset >> UInt64(shift))...((pointer.offset + sectors - 1) >> UInt64(shift))
       { bitmap |= 1 << bit }
     }
     member.btreeBitmapShift = shift

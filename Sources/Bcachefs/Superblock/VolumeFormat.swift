@@ -110,7 +110,11 @@ extension VolumeFormat {
     var common: UInt64?
     for device in devices {
       let bytes: UInt64
-      if let given = device.bucketBytes { bytes = given } else { bytes = try pickedBucketBytes(device) }
+      if let given = device.bucketBytes {
+        bytes = given
+      } else {
+        bytes = try pickedBucketBytes(device)
+      }
       common = min(common ?? bytes, bytes)
     }
     for index in devices.indices where devices[index].bucketBytes == nil {

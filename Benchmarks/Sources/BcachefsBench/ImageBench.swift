@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0
+// Building an image from a directory, beside the tools that do the same for other filesystems: whole
+// processes, in turns, on one tree.
+
+internal import BcachefsSupport
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+struct ImageBench {
+  private let options: BenchOptions
+  /// Where tree and images go; memory if there is such a place, so that no disk is measured.
+  private let folder: String
+
+  init(_ options: BenchOptions) {
+    self.options = options
+    let base = unsafe access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+    folder = "\(base)/bcachefs-bench.\(getpid())"
+  }
+
+  /// One program that makes an image of the tree.
+  private struct Contender {
+    let name: String
+    /// What its time is compared with: the contender of this name.
+    let against: String?
+    let arguments: [String]
+    /// Bytes that the image file must have before; nil: it must not exist.
+    var imageBytes: Int?
+  }
+
+  private var contenders: [Contender] {
+    let (tree, image) = ("\(folder)/tree", "\(folder)/image")
+    let ours = [".build/release/bcachefs", "image", "create", "--quiet", "--source=\(tree)"]
+    let squash = ["mksquashfs", tree, image, "-quiet", "-no-progress"]
+    let size = 2 * options.treeBytes + 64 << 20
+    return [
+      Contender(name: "bcachefs", against: nil, arguments: ours + [image]),
+      Contender(
+        name: "mke2fs -d", against: "bcachefs",
+        arguments: ["mke2fs", "-q", "-F", "-d", tree, image],
+        imageBytes: size),
+      Contender(
+        name: "mkfs.btrfs --rootdir", against: "bcachefs",
+        arguments: ["mkfs.btrfs", "-q", "-f", "--rootdir", tree, image], imageBytes: size),
+      Contender(
+        name: "mksquashfs, stored", against: "bcachefs",
+        arguments: squash + ["-noI", "-noD", "-noF", "-noX"]),
+      Contender(name: "tar", against: "bcachefs", arguments: ["tar", "cf", image, tree]),
+      Contender(
+        name: "bcachefs lz4", against: nil, arguments: ours + ["--compression=lz4", image]),
+      Contender(
+        name: "mksquashfs lz4", against: "bcachefs lz4", arguments: squash + ["-comp", "lz4"]),
+      Contender(
+        name: "bcachefs zstd", against: nil, arguments: ours + ["--compression=zstd", image]),
+      Contender(
+        name: "mksquashfs zstd", against: "bcachefs zstd",
+        arguments: squash + ["-comp", "zstd", "-Xcompression-level", "3"]),
+    ].filter { contender in
+      options.names.isEmpty || options.names.contains { contender.name.contains($0) }
+    }
+  }
+
+  func run() {
+    guard unsafe access(".build/release/bcachefs", X_OK) == 0 else {
+      print("build it first: swift build -c release --product bcachefs (make bench does)")
+      exit(1)
+    }
+    SampleTree(folder: "\(folder)/tree", files: options.treeFiles).create()
+    print("a tree of \(options.treeFiles) files in \(folder)")
+    print("seconds: median of \(options.runs) runs; ratio: its time to ours in the same round")
+    var seconds: [String: [Double]] = [:]
+    var peakMiB: [String: Int] = [:]
+    for _ in 0..<options.runs {
+      for contender in contenders {
+        guard let result = measure(contender) else { continue }
+        seconds[contender.name, default: []].append(result.seconds)
+        peakMiB[contender.name] = max(peakMiB[contender.name] ?? 0, result.peakMiB)
+      }
+    }
+    for contender in contenders { report(contender, seconds, peakMiB) }
+    remove(folder)
+  }
+
+  private func report(
+    _ contender: Contender, _ seconds: [String: [Double]], _ peakMiB: [String: Int]
+  ) {
+    let name = contender.name + String(repeating: " ", count: max(1, 24 - contender.name.count))
+    guard let own = seconds[contender.name], let peak = peakMiB[contender.name] else {
+      print("\(name)not there, or failed")
+      return
+    }
+    var line = "\(name)\(Comparison.fixed(Comparison.median(own))) s  \(peak) MiB"
+    if let reference = contender.against.flatMap({ seconds[$0] }), reference.count == own.count {
+      let ratios = zip(own, reference).map { $0 / $1 }
+      line += "  ratio \(Comparison.fixed(Comparison.median(ratios)))"
+    }
+    print(line)
+  }
+
+  private func measure(_ contender: Contender) -> (seconds: Double, peakMiB: Int)? {
+    let image = "\(folder)/image"
+    _ = unsafe unlink(image)
+    if let bytes = contender.imageBytes {
+      let descriptor = unsafe open(image, O_CREAT | O_WRONLY, 0o600)
+      _ = ftruncate(descriptor, bytes)
+      _ = close(descriptor)
+    }
+    let start = Clocks.system.monotonicNanoseconds()
+    guard let peak = runProgram(contender.arguments) else { return nil }
+    return (Double(Clocks.system.monotonicNanoseconds() - start) / 1e9, peak)
+  }
+
+  /// Peak memory in MiB; nil if the program is not there or fails.
+  private func runProgram(_ arguments: [String]) -> Int? {
+    var actions = unsafe posix_spawn_file_actions_t()
+    _ = unsafe posix_spawn_file_actions_init(&actions)
+    defer { _ = unsafe posix_spawn_file_actions_destroy(&actions) }
+    for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
+      _ = unsafe posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
+    }
+    var pointers = unsafe [UnsafeMutablePointer<CChar>?]()
+    for argument in arguments { unsafe pointers.append(strdup(argument)) }
+    unsafe pointers.append(nil)
+    defer { for index in arguments.indices { unsafe free(pointers[index]) } }
+    var process = pid_t()
+    guard unsafe posix_spawnp(&process, arguments[0], &actions, nil, pointers, environ) == 0 else {
+      return nil
+    }
+    var (status, usage) = (Int32(0), rusage())
+    guard unsafe wait4(process, &status, 0, &usage) == process, status == 0 else { return nil }
+    return usage.ru_maxrss / 1024
+  }
+
+  private func remove(_ path: String) { _ = runProgram(["rm", "-rf", path]) }
+}
+
+/// A reproducible tree like a home directory's: sizes log-normal around 4 KiB, two thirds of it text.
+private struct SampleTree {
+  let folder: String
+  let files: Int
+
+  func create() {
+    var random = Xoshiro256(seed: 7)
+    let words = ["extent ", "bucket ", "journal ", "snapshot ", "btree ", "key\n"].map {
+      Array($0.utf8)
+    }
+    var text: [UInt8] = []
+    while text.count < 3 << 20 { text += words[Int(random.next() % 6)] }
+    let noise = (0..<3 << 20).map { _ in UInt8(truncatingIfNeeded: random.next() >> 32) }
+    _ = unsafe mkdir((folder as String).parentFolder, 0o755)
+    _ = unsafe mkdir(folder, 0o755)
+    for index in 0..<files {
+      let directory = "\(folder)/d\(index % 200)"
+      let below = "\(directory)/s\(index % 7)"
+      _ = unsafe mkdir(directory, 0o755)
+      _ = unsafe mkdir(below, 0o755)
+      let source = index % 3 == 0 ? noise : text
+      let size = size(&random)
+      let start = Int(random.next() % UInt64(source.count - size))
+      write(source[start..<start + size], to: "\(below)/file-\(index)")
+    }
+  }
+
+  private func size(_ random: inout Xoshiro256) -> Int {
+    // The sum of uniform numbers is close enough to a normal one.
+    var sum = 0.0
+    for _ in 0..<12 { sum += Double(random.next() >> 11) / Double(1 << 53) }
+    return min(Int(exp(8.3 + 1.35 * (sum - 6))), 2 << 20)
+  }
+
+  private func write(_ bytes: ArraySlice<UInt8>, to path: String) {
+    let descriptor = unsafe open(path, O_CREAT | O_WRONLY | O_TRUNC, 0o644)
+    _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(descriptor, $0.baseAddress, $0.count) }
+    _ = close(descriptor)
+  }
+}
+
+extension String {
+  fileprivate var parentFolder: String {
+    String(self[..<(lastIndex(of: "/") ?? startIndex)])
+  }
+}

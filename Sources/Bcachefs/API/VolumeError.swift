@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+// What can go wrong with an open volume: one small value with a code to act on, and text for people
+// that is only made when it is printed.
+
+public import BcachefsFormat
+public import BcachefsIO
+public import BcachefsSupport
+
+/// An operation on a volume failed.
+public struct VolumeError: Error, Sendable, CustomStringConvertible {
+  /// Why, for those who act on it.
+  public enum Code: UInt16, Sendable {
+    /// No such name, inode, subvolume.
+    case notFound = 1
+    case notADirectory
+    case isADirectory
+    /// Not a file of the kind that was asked for.
+    case wrongType
+    case nameTooLong
+    /// No device holds a valid superblock.
+    case notAVolume
+    /// Devices belong to different volumes, or one of them is stale.
+    case foreignMember
+    /// Devices are missing, and `degraded` does not allow that.
+    case missingMembers
+    /// Two sides of the volume were changed apart.
+    case splitBrain
+    /// A feature or version that this program does not know.
+    case unsupported
+    /// Encrypted, and no key or a wrong one was given.
+    case locked
+    /// A structure contradicts the format.
+    case corrupt
+    /// Every copy of something is unreadable.
+    case allCopiesBad
+    /// The device itself failed.
+    case device
+    /// Too deep, too many, too large: a limit that protects the program.
+    case limit
+    /// The caller asked to stop.
+    case cancelled
+  }
+
+  public let code: Code
+  private let cause: Cause
+
+  private enum Cause: Sendable {
+    case none
+    case text(String)
+    case format(FormatError)
+    case device(DeviceError)
+    case checksum(ChecksumError)
+    case encryption(EncryptionError)
+  }
+
+  public init(_ code: Code, _ text: String? = nil) {
+    self.code = code
+    cause = text.map(Cause.text) ?? .none
+  }
+
+  public init(_ error: FormatError) {
+    code = error.reason == .unsupported ? .unsupported : .corrupt
+    cause = .format(error)
+  }
+
+  public init(_ error: DeviceError) {
+    code = .device
+    cause = .device(error)
+  }
+
+  public init(_ error: ChecksumError) {
+    code = .corrupt
+    cause = .checksum(error)
+  }
+
+  public init(_ error: EncryptionError) {
+    code = .locked
+    cause = .encryption(error)
+  }
+
+  public var description: String {
+    switch cause {
+    case .none: "\(code)"
+    case .text(let text): text
+    case .format(let error): "\(error)"
+    case .device(let error): "\(error)"
+    case .checksum(let error): "\(error)"
+    case .encryption(let error): "\(error)"
+    }
+  }
+}
