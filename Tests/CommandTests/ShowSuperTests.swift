@@ -2,6 +2,7 @@
 // show-super: upstream's text, the backup copies, and that nothing is written.
 
 internal import BcachefsFormat
+import BcachefsSupport
 internal import Foundation
 internal import TestSupport
 internal import Testing
@@ -16,9 +17,7 @@ internal import Testing
         #expect(result.status == 0)
         #expect(result.standardError == "")
         let bytes = Array(before[4096..<4096 + (1 << 20)])
-        let expected = try bytes.withUnsafeBytes { buffer in
-          try unsafe Superblock(decoding: RawSpan(_unsafeBytes: buffer))
-        }
+        let expected = try Superblock(decoding: bytes.rawBytes)
         let style = SuperblockTextStyle(sections: .all, layout: true)
         #expect(result.text == expected.text(device: "(reg file)", style: style))
         let json = try jsonObject(bcachefs("show-super", "--json", image))
