@@ -233,7 +233,7 @@ struct SuperblockTests {
 }
 
 /// A small generator with a seed that a failing test can print.
-struct SplitMix: RandomNumberGenerator {
+private struct SplitMix: RandomNumberGenerator {
   var state: UInt64
 
   mutating func next() -> UInt64 {
