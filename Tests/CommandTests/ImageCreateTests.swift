@@ -206,13 +206,17 @@ internal import Testing
     try withTree { folder in
       let result = try shell(
         """
-        for i in $(seq 30); do seq 50000 >tree/before$i; done
-        : >tree/changing
-        (while :; do echo more; done >>tree/changing) &
+        head -c 100000000 /dev/zero | tr '\\0' x >tree/changing
+        # large, so that reading it takes a while; the writer ends by itself in any case
+        python3 -c 'import time
+        end = time.time() + 20
+        with open("tree/changing", "a", buffering=1) as f:
+            while time.time() < end: f.write("more\\n")' &
         writer=$!
+        sleep 0.3
         "$BCACHEFS" image create --source=tree v.img
         status=$?
-        kill $writer
+        kill -9 $writer
         exit $status
         """, folder: folder)
       #expect(result.status == 75, "\(result.standardError)")
