@@ -18,7 +18,7 @@ help:
 	@echo "make test-kernel   tests against the real Linux driver; builds that kernel once (10 min)"
 	@echo "make fuzz          every fuzzer for a while (FUZZ_SEED=n repeats a run)"
 	@echo "make format        format the sources;  make format-check only looks"
-	@echo "make install       install the bcachefs command (PREFIX=$(PREFIX))"
+	@echo "make install       install command, manual, completions (PREFIX=$(PREFIX))"
 	@echo "make setup         only install what building needs;  make clean removes builds"
 
 setup:
@@ -58,6 +58,7 @@ format-check:
 install: setup
 	swift build -c release --product bcachefs
 	install -D -m 755 .build/release/bcachefs $(DESTDIR)$(PREFIX)/bin/bcachefs
+	@scripts/install-extras .build/release/bcachefs $(DESTDIR)$(PREFIX)
 
 clean:
 	rm -rf .build .build-* Benchmarks/.build

@@ -208,6 +208,10 @@ extension VolumeFormat {
     settled.store(into: &superblock.optionWords)
     superblock.timeBaseLow = UInt64(bitPattern: timeNanoseconds)
     superblock.timePrecision = 1
+    // The driver sets it at its first write; a superblock without a checksum is worth little as a
+    // copy to fall back to.
+    let checksum = ChecksumOption(rawValue: UInt8(truncatingIfNeeded: settled[.metadataChecksum]))
+    superblock[Superblock.Layout.checksumType] = UInt64(checksum.metadataChecksumType ?? 0)
     let key = try addEncryption(to: &superblock)
     return FormattedVolume(
       superblock: superblock, layouts: layouts, key: key, options: settled)
