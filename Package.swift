@@ -87,7 +87,8 @@ let package = Package(
       resources: [.copy("Golden")],
       swiftSettings: testSettings),
     .testTarget(
-      name: "IOTests", dependencies: ["BcachefsIO", "BcachefsSupport", "TestSupport"],
+      name: "IOTests",
+      dependencies: ["BcachefsIO", "BcachefsSupport", "CLinuxShims", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",
