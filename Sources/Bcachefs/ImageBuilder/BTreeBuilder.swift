@@ -30,6 +30,9 @@ final class BTreeBuilder {
   /// The keys of a node that is still open.
   private final class OpenNode {
     let keys: HeapBuffer
+    /// The pointer to the node that was written last. Each level has its own: adding the pointer to
+    /// the level above may write a node, and so make a pointer, there.
+    let pointerValue = HeapBuffer(byteCount: BTreePtrV2.maxU64s * 8)
     var byteCount = 0
     var keyCount = 0
     var valueU64s = 0
@@ -51,7 +54,6 @@ final class BTreeBuilder {
   private let fill: NodeFill
   private var levels: [OpenNode] = []
   private let image: HeapBuffer
-  private let pointerValue: HeapBuffer
   private let fillLimitU64s: Int
 
   init(_ btree: BTreeID, writer: NodeWriter, fill: NodeFill = .bySize) {
@@ -59,7 +61,6 @@ final class BTreeBuilder {
     self.writer = writer
     self.fill = fill
     image = HeapBuffer(byteCount: writer.parameters.nodeBytes)
-    pointerValue = HeapBuffer(byteCount: BTreePtrV2.maxU64s * 8)
     let capacity = BTreeBuilder.capacityU64s(nodeBytes: writer.parameters.nodeBytes)
     switch fill {
     case .bySize: fillLimitU64s = capacity * 3 / 4
@@ -138,7 +139,7 @@ final class BTreeBuilder {
   /// Writes the open node of `level` and hands the pointer to the level above.
   private func flush(level: Int, maxKey: BPos) throws(ImageError) {
     let key = try writeNode(level: level, maxKey: maxKey)
-    let value = pointerValue
+    let value = levels[level].pointerValue
     try add(key, value.bytes.extracting(0..<key.valueByteCount), level: level + 1)
   }
 
@@ -171,7 +172,7 @@ final class BTreeBuilder {
     zeroWords(&bytes, out..<end)
     let key = try writer.write(
       image, u64s: u64s, btree: btree, level: level, minKey: node.minKey, maxKey: maxKey,
-      format: format, value: pointerValue)
+      format: format, value: node.pointerValue)
     node.byteCount = 0
     node.keyCount = 0
     node.valueU64s = 0
@@ -199,7 +200,7 @@ final class BTreeBuilder {
     while level < levels.count {
       let isTop = level == levels.count - 1 && levels[level].written == 0
       let key = try writeNode(level: level, maxKey: .max)
-      let buffer = pointerValue
+      let buffer = levels[level].pointerValue
       let value = buffer.bytes.extracting(0..<key.valueByteCount)
       if isTop {
         let words = (0..<key.valueU64s).map { value[LEField<UInt64>($0 * 8)] }
