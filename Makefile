@@ -18,7 +18,7 @@ help:
 	@echo "make test-kernel   tests against the real Linux driver; builds that kernel once (10 min)"
 	@echo "make fuzz          every fuzzer for a while (FUZZ_SEED=n repeats a run)"
 	@echo "make format        format the sources;  make format-check only looks"
-	@echo "make install       install the bcachefs command (PREFIX=$(PREFIX))"
+	@echo "make install       install command, manual, completions (PREFIX=$(PREFIX))"
 	@echo "make setup         only install what building needs;  make clean removes builds"
 
 setup:
@@ -45,9 +45,11 @@ test-kernel: setup
 	@BCACHEFS_TEST_KERNEL="$$(scripts/build-test-kernel)" && export BCACHEFS_TEST_KERNEL && \
 	  BCACHEFS_TEST_LONG=1 scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
 
+# Optimised, and with assertions: loads that release builds do not check are checked here.
 fuzz: setup
-	swift build -c release --product bcachefs-fuzz
-	.build/release/bcachefs-fuzz all $(FUZZ_SEED)
+	swift build -c release --product bcachefs-fuzz --scratch-path .build-fuzz \
+	  -Xswiftc -assert-config -Xswiftc Debug
+	.build-fuzz/release/bcachefs-fuzz all $(FUZZ_SEED)
 
 format:
 	swift format format --in-place $(FORMAT_FLAGS) $(SWIFT_SOURCES)
@@ -58,6 +60,7 @@ format-check:
 install: setup
 	swift build -c release --product bcachefs
 	install -D -m 755 .build/release/bcachefs $(DESTDIR)$(PREFIX)/bin/bcachefs
+	@scripts/install-extras .build/release/bcachefs $(DESTDIR)$(PREFIX)
 
 clean:
 	rm -rf .build .build-* Benchmarks/.build

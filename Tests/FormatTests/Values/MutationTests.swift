@@ -58,7 +58,7 @@ struct MutationTests {
 }
 
 /// A small generator of numbers that repeats itself for a seed.
-struct SplitMix: RandomNumberGenerator {
+private struct SplitMix: RandomNumberGenerator {
   var state: UInt64
 
   mutating func next() -> UInt64 {
