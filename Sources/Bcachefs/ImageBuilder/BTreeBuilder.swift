@@ -22,8 +22,9 @@ internal import BcachefsSupport
 enum NodeFill {
   /// By the size of its packed keys.
   case bySize
-  /// By count, so that the number of nodes is known before there are keys.
-  case byCount(keysPerLeaf: Int, childrenPerNode: Int)
+  /// By count, so that the number of nodes is known before there are keys: `keyCount` keys, spread
+  /// evenly over `leafCount` leaves; a single leaf may be empty.
+  case byPlan(keyCount: Int, leafCount: Int, childrenPerNode: Int)
 }
 
 final class BTreeBuilder {
@@ -64,7 +65,7 @@ final class BTreeBuilder {
     let capacity = BTreeBuilder.capacityU64s(nodeBytes: writer.parameters.nodeBytes)
     switch fill {
     case .bySize: fillLimitU64s = capacity * 3 / 4
-    case .byCount: fillLimitU64s = capacity
+    case .byPlan: fillLimitU64s = capacity
     }
   }
 
@@ -73,10 +74,9 @@ final class BTreeBuilder {
     min((nodeBytes - BTreeNodeHeader.Layout.keys) / 8, Int(UInt16.max))
   }
 
-  /// How many nodes a planned btree of `keyCount` keys has, on all levels.
-  static func plannedNodes(keyCount: Int, keysPerLeaf: Int, childrenPerNode: Int) -> Int {
-    guard keyCount > 0 else { return 0 }
-    var level = (keyCount + keysPerLeaf - 1) / keysPerLeaf
+  /// How many nodes a planned btree of `leafCount` leaves has, on all levels.
+  static func plannedNodes(leafCount: Int, childrenPerNode: Int) -> Int {
+    var level = leafCount
     var total = level
     while level > 1 {
       level = (level + childrenPerNode - 1) / childrenPerNode
@@ -96,8 +96,7 @@ final class BTreeBuilder {
     invariant(value.byteCount == key.valueByteCount, "a key says how long its value is")
     if level == levels.count {
       guard level < BTreeNodeHeader.maxDepth else { throw .btreeTooDeep(btree) }
-      // Packed keys are at least a word: unpacked they take five.
-      levels.append(OpenNode(capacityBytes: (fillLimitU64s + BKey.maxValueU64s) * 5 * 8))
+      openLevel()
     }
     let node = levels[level]
     invariant(
@@ -106,6 +105,11 @@ final class BTreeBuilder {
         : key.position > node.lastPosition, "keys of a btree ascend")
     if isFull(node, with: key, level: level) { try flush(level: level, maxKey: node.lastPosition) }
     append(key, value, to: node)
+  }
+
+  private func openLevel() {
+    // Packed keys are at least a word: unpacked they take five.
+    levels.append(OpenNode(capacityBytes: (fillLimitU64s + BKey.maxValueU64s) * 5 * 8))
   }
 
   private func append(_ key: BKey, _ value: RawSpan, to node: OpenNode) {
@@ -123,8 +127,10 @@ final class BTreeBuilder {
 
   private func isFull(_ node: OpenNode, with key: BKey, level: Int) -> Bool {
     guard node.keyCount > 0 else { return false }
-    if case .byCount(let keysPerLeaf, let childrenPerNode) = fill {
-      return node.keyCount >= (level == 0 ? keysPerLeaf : childrenPerNode)
+    if case .byPlan(let keyCount, let leafCount, let childrenPerNode) = fill {
+      guard level == 0 else { return node.keyCount >= childrenPerNode }
+      let share = keyCount / leafCount + (node.written < keyCount % leafCount ? 1 : 0)
+      return node.keyCount >= share
     }
     let keys = node.keyCount + 1
     let values = node.valueU64s + key.valueU64s
@@ -194,8 +200,9 @@ final class BTreeBuilder {
 
   /// Closes all levels.
   ///
-  /// - Returns: the root, nil for a btree without keys.
+  /// - Returns: the root, nil for a btree without keys, unless a leaf was planned for it.
   func finish() throws(ImageError) -> Root? {
+    if levels.isEmpty, case .byPlan(_, let leafCount, _) = fill, leafCount > 0 { openLevel() }
     var level = 0
     while level < levels.count {
       let isTop = level == levels.count - 1 && levels[level].written == 0
