@@ -4,10 +4,12 @@
 // How it works
 //   These btrees describe, among all else, their own nodes. So their shape is fixed before their
 //   contents exist:
-//   1. Each has a fixed number of keys a leaf (by the widest its keys can pack), so that its number
-//      of nodes follows from its number of keys.
+//   1. Each has a largest number of keys a leaf (by the widest its keys can pack), so that its number
+//      of leaves follows from its number of keys.
 //   2. `plan` takes places for as many nodes as are needed, counts again with these places taken,
-//      takes the difference, and so on: the need only grows with what is taken, and stops soon.
+//      takes the difference, and so on. Some keys go away when places are taken (the last free range
+//      of a device, a bucket that was not full): such a btree keeps the leaves that were planned,
+//      and its keys are spread over them. So the need only grows, and stops soon.
 //   3. Now every bucket's state, every counter and every free range is final. alloc, freespace, lru
 //      and accounting are built first; then the positions that the backpointers' own nodes will
 //      cover follow from the sorted positions of all backpointers; then that btree is built too.
@@ -28,6 +30,23 @@ struct AllocationTables {
     var lru = 0
     var accounting = 0
     var backpointers = 0
+
+    func covering(_ other: Shape) -> Shape {
+      Shape(
+        alloc: max(alloc, other.alloc), freespace: max(freespace, other.freespace),
+        lru: max(lru, other.lru), accounting: max(accounting, other.accounting),
+        backpointers: max(backpointers, other.backpointers))
+    }
+
+    func count(_ btree: BTreeID) -> Int {
+      switch btree {
+      case .alloc: alloc
+      case .freespace: freespace
+      case .lru: lru
+      case .accounting: accounting
+      default: backpointers
+      }
+    }
   }
 
   private let writer: NodeWriter
@@ -76,17 +95,20 @@ struct AllocationTables {
     return Int(range.format().keyU64s)
   }
 
-  private func nodeCount(_ btree: BTreeID, keys: Int) -> Int {
+  private func leafCount(_ btree: BTreeID, _ shape: Shape) -> Int {
+    let perLeaf = keysPerLeaf(btree)
+    return (shape.count(btree) + perLeaf - 1) / perLeaf
+  }
+
+  private func nodeCount(_ btree: BTreeID, _ shape: Shape) -> Int {
     BTreeBuilder.plannedNodes(
-      keyCount: keys, keysPerLeaf: keysPerLeaf(btree), childrenPerNode: childrenPerNode)
+      leafCount: leafCount(btree, shape), childrenPerNode: childrenPerNode)
   }
 
   /// Nodes of each btree, in building order.
   private func nodeCounts(_ shape: Shape) -> [(BTreeID, Int)] {
-    [
-      (.alloc, shape.alloc), (.freespace, shape.freespace), (.lru, shape.lru),
-      (.accounting, shape.accounting), (.backpointers, shape.backpointers),
-    ].map { ($0, nodeCount($0, keys: $1)) }
+    let order: [BTreeID] = [.alloc, .freespace, .lru, .accounting, .backpointers]
+    return order.map { ($0, nodeCount($0, shape)) }
   }
 
   /// Takes places for all nodes to come.
@@ -95,7 +117,7 @@ struct AllocationTables {
   ///   - tally: All that was written so far, nodes included.
   mutating func plan(tally: AccountingTally) throws(ImageError) {
     while true {
-      shape = currentShape(tally: tally)
+      shape = currentShape(tally: tally).covering(shape)
       let needed = nodeCounts(shape).reduce(0) { $0 + $1.1 }
       if needed == writer.reserved.count { return }
       invariant(needed > writer.reserved.count, "taking places only adds to the need for them")
@@ -184,14 +206,18 @@ struct AllocationTables {
     return (roots.compactMap { $0 }, complete)
   }
 
-  private func builder(_ btree: BTreeID) -> BTreeBuilder {
-    BTreeBuilder(
+  private func builder(_ btree: BTreeID, keyCount: Int) -> BTreeBuilder {
+    let leaves = leafCount(btree, shape)
+    invariant(keyCount <= shape.count(btree), "no more keys come than were planned")
+    invariant(leaves < 2 || keyCount >= leaves, "keys are enough for their planned leaves")
+    return BTreeBuilder(
       btree, writer: writer,
-      fill: .byCount(keysPerLeaf: keysPerLeaf(btree), childrenPerNode: childrenPerNode))
+      fill: .byPlan(keyCount: keyCount, leafCount: leaves, childrenPerNode: childrenPerNode))
   }
 
   private func buildAlloc() throws(ImageError) -> BTreeBuilder.Root? {
-    let builder = builder(.alloc)
+    let usedBuckets = spaces.reduce(0) { $0 + Int($1.usedBuckets) }
+    let builder = builder(.alloc, keyCount: usedBuckets)
     var value = AlignedBuffer(byteCount: AllocV4.encodedU64s * 8)
     for space in spaces {
       for (bucket, type) in space.types.enumerated() where type != DataType.free.rawValue {
@@ -206,26 +232,27 @@ struct AllocationTables {
   }
 
   private func buildFreespace(bucketCounts: [UInt64]) throws(ImageError) -> BTreeBuilder.Root? {
-    let builder = builder(.freespace)
-    let empty = AlignedBuffer(byteCount: 0)
+    var keys: [BKey] = []
     for (space, bucketCount) in zip(spaces, bucketCounts) {
       var start: UInt64 = 0
-      func close(at end: UInt64) throws(ImageError) {
+      func close(at end: UInt64) {
         // Sizes are 32 bits wide: the largest devices take several keys.
         while start < end {
           let size = min(end - start, UInt64(UInt32.max))
           let position = Positions.bucket(device: space.device, bucket: start + size)
-          try builder.add(
-            BKey(type: .set, position: position, size: UInt32(size)), empty.bytes)
+          keys.append(BKey(type: .set, position: position, size: UInt32(size)))
           start += size
         }
       }
       for (bucket, type) in space.types.enumerated() where type != DataType.free.rawValue {
-        try close(at: UInt64(bucket))
+        close(at: UInt64(bucket))
         start = UInt64(bucket) + 1
       }
-      try close(at: bucketCount)
+      close(at: bucketCount)
     }
+    let builder = builder(.freespace, keyCount: keys.count)
+    let empty = AlignedBuffer(byteCount: 0)
+    for key in keys { try builder.add(key, empty.bytes) }
     return try builder.finish()
   }
 
@@ -243,7 +270,7 @@ struct AllocationTables {
       }
     }
     positions.sort()
-    let builder = builder(.lru)
+    let builder = builder(.lru, keyCount: positions.count)
     let empty = AlignedBuffer(byteCount: 0)
     for position in positions {
       try builder.add(BKey(type: .set, position: position), empty.bytes)
@@ -254,7 +281,7 @@ struct AllocationTables {
   private func buildAccounting(
     _ counters: [AccountingTally.Counter]
   ) throws(ImageError) -> BTreeBuilder.Root? {
-    let builder = builder(.accounting)
+    let builder = builder(.accounting, keyCount: counters.count)
     var value = AlignedBuffer(byteCount: Accounting.maxCount * 8)
     for counter in counters {
       var bytes = value.mutableBytes
@@ -319,7 +346,7 @@ struct AllocationTables {
   private func ownNodeBackpointers(
     besides others: [NodeBackpointer]
   ) throws(ImageError) -> [NodeBackpointer] {
-    let count = nodeCount(.backpointers, keys: shape.backpointers)
+    let count = nodeCount(.backpointers, shape)
     let pointers = writer.reserved.suffix(count)
     // What these point to is still open, but where they stand, and so the order, is final.
     let preliminary = pointers.map {
@@ -341,7 +368,7 @@ struct AllocationTables {
     _ unsorted: [NodeBackpointer]
   ) throws(ImageError) -> BTreeBuilder.Root? {
     let nodes = unsorted.sorted { $0.key.position < $1.key.position }
-    let builder = builder(.backpointers)
+    let builder = builder(.backpointers, keyCount: shape.backpointers)
     var value = AlignedBuffer(byteCount: Backpointer.encodedU64s * 8)
     func add(_ entry: NodeBackpointer) throws(ImageError) {
       var bytes = value.mutableBytes

@@ -22,14 +22,18 @@ internal import BcachefsSupport
 enum NodeFill {
   /// By the size of its packed keys.
   case bySize
-  /// By count, so that the number of nodes is known before there are keys.
-  case byCount(keysPerLeaf: Int, childrenPerNode: Int)
+  /// By count, so that the number of nodes is known before there are keys: `keyCount` keys, spread
+  /// evenly over `leafCount` leaves; a single leaf may be empty.
+  case byPlan(keyCount: Int, leafCount: Int, childrenPerNode: Int)
 }
 
 final class BTreeBuilder {
   /// The keys of a node that is still open.
   private final class OpenNode {
     let keys: HeapBuffer
+    /// The pointer to the node that was written last. Each level has its own: adding the pointer to
+    /// the level above may write a node, and so make a pointer, there.
+    let pointerValue = HeapBuffer(byteCount: BTreePtrV2.maxU64s * 8)
     var byteCount = 0
     var keyCount = 0
     var valueU64s = 0
@@ -51,7 +55,6 @@ final class BTreeBuilder {
   private let fill: NodeFill
   private var levels: [OpenNode] = []
   private let image: HeapBuffer
-  private let pointerValue: HeapBuffer
   private let fillLimitU64s: Int
 
   init(_ btree: BTreeID, writer: NodeWriter, fill: NodeFill = .bySize) {
@@ -59,11 +62,10 @@ final class BTreeBuilder {
     self.writer = writer
     self.fill = fill
     image = HeapBuffer(byteCount: writer.parameters.nodeBytes)
-    pointerValue = HeapBuffer(byteCount: BTreePtrV2.maxU64s * 8)
     let capacity = BTreeBuilder.capacityU64s(nodeBytes: writer.parameters.nodeBytes)
     switch fill {
     case .bySize: fillLimitU64s = capacity * 3 / 4
-    case .byCount: fillLimitU64s = capacity
+    case .byPlan: fillLimitU64s = capacity
     }
   }
 
@@ -72,10 +74,9 @@ final class BTreeBuilder {
     min((nodeBytes - BTreeNodeHeader.Layout.keys) / 8, Int(UInt16.max))
   }
 
-  /// How many nodes a planned btree of `keyCount` keys has, on all levels.
-  static func plannedNodes(keyCount: Int, keysPerLeaf: Int, childrenPerNode: Int) -> Int {
-    guard keyCount > 0 else { return 0 }
-    var level = (keyCount + keysPerLeaf - 1) / keysPerLeaf
+  /// How many nodes a planned btree of `leafCount` leaves has, on all levels.
+  static func plannedNodes(leafCount: Int, childrenPerNode: Int) -> Int {
+    var level = leafCount
     var total = level
     while level > 1 {
       level = (level + childrenPerNode - 1) / childrenPerNode
@@ -95,8 +96,7 @@ final class BTreeBuilder {
     invariant(value.byteCount == key.valueByteCount, "a key says how long its value is")
     if level == levels.count {
       guard level < BTreeNodeHeader.maxDepth else { throw .btreeTooDeep(btree) }
-      // Packed keys are at least a word: unpacked they take five.
-      levels.append(OpenNode(capacityBytes: (fillLimitU64s + BKey.maxValueU64s) * 5 * 8))
+      openLevel()
     }
     let node = levels[level]
     invariant(
@@ -105,6 +105,11 @@ final class BTreeBuilder {
         : key.position > node.lastPosition, "keys of a btree ascend")
     if isFull(node, with: key, level: level) { try flush(level: level, maxKey: node.lastPosition) }
     append(key, value, to: node)
+  }
+
+  private func openLevel() {
+    // Packed keys are at least a word: unpacked they take five.
+    levels.append(OpenNode(capacityBytes: (fillLimitU64s + BKey.maxValueU64s) * 5 * 8))
   }
 
   private func append(_ key: BKey, _ value: RawSpan, to node: OpenNode) {
@@ -122,8 +127,10 @@ final class BTreeBuilder {
 
   private func isFull(_ node: OpenNode, with key: BKey, level: Int) -> Bool {
     guard node.keyCount > 0 else { return false }
-    if case .byCount(let keysPerLeaf, let childrenPerNode) = fill {
-      return node.keyCount >= (level == 0 ? keysPerLeaf : childrenPerNode)
+    if case .byPlan(let keyCount, let leafCount, let childrenPerNode) = fill {
+      guard level == 0 else { return node.keyCount >= childrenPerNode }
+      let share = keyCount / leafCount + (node.written < keyCount % leafCount ? 1 : 0)
+      return node.keyCount >= share
     }
     let keys = node.keyCount + 1
     let values = node.valueU64s + key.valueU64s
@@ -138,7 +145,7 @@ final class BTreeBuilder {
   /// Writes the open node of `level` and hands the pointer to the level above.
   private func flush(level: Int, maxKey: BPos) throws(ImageError) {
     let key = try writeNode(level: level, maxKey: maxKey)
-    let value = pointerValue
+    let value = levels[level].pointerValue
     try add(key, value.bytes.extracting(0..<key.valueByteCount), level: level + 1)
   }
 
@@ -171,7 +178,7 @@ final class BTreeBuilder {
     zeroWords(&bytes, out..<end)
     let key = try writer.write(
       image, u64s: u64s, btree: btree, level: level, minKey: node.minKey, maxKey: maxKey,
-      format: format, value: pointerValue)
+      format: format, value: node.pointerValue)
     node.byteCount = 0
     node.keyCount = 0
     node.valueU64s = 0
@@ -193,13 +200,14 @@ final class BTreeBuilder {
 
   /// Closes all levels.
   ///
-  /// - Returns: the root, nil for a btree without keys.
+  /// - Returns: the root, nil for a btree without keys, unless a leaf was planned for it.
   func finish() throws(ImageError) -> Root? {
+    if levels.isEmpty, case .byPlan(_, let leafCount, _) = fill, leafCount > 0 { openLevel() }
     var level = 0
     while level < levels.count {
       let isTop = level == levels.count - 1 && levels[level].written == 0
       let key = try writeNode(level: level, maxKey: .max)
-      let buffer = pointerValue
+      let buffer = levels[level].pointerValue
       let value = buffer.bytes.extracting(0..<key.valueByteCount)
       if isTop {
         let words = (0..<key.valueU64s).map { value[LEField<UInt64>($0 * 8)] }

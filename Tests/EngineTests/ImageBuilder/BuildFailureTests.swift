@@ -13,11 +13,12 @@ internal import Testing
 struct BuildFailureTests {
   /// Builds, and returns the error; the device must not look like a volume then.
   private func failure(
-    _ source: String, _ setting: BuildSetting = BuildSetting()
+    _ source: String, _ setting: BuildSetting = BuildSetting(),
+    isCancelled: @escaping () -> Bool = { false }
   ) throws -> ImageError? {
     let devices = try setting.makeDevices()
     do throws(ImageError) {
-      _ = try setting.build(source, on: devices)
+      _ = try setting.build(source, on: devices, isCancelled: isCancelled)
       return nil
     } catch {
       let first = SuperblockLayout.defaultSuperblockSector * 512
@@ -63,13 +64,12 @@ struct BuildFailureTests {
     }
   }
 
-  /// The smallest size that holds the source is found by trying: one bucket less is `.noSpace`, and
-  /// never a trap.
-  @Test func lastBucketDecides() throws {
+  /// Whatever the size: it is enough, and so is any larger one, or it is `.noSpace`; never a trap.
+  @Test func sizesFromTooSmallToEnoughNeverTrap() throws {
     try withTemporaryFolder { folder in
       let path = try makeFiles(folder, count: 300)
       var fitting = 0
-      for buckets in 64...120 as ClosedRange<UInt64> {
+      for buckets in stride(from: 64, through: 112, by: 3) as StrideThrough<UInt64> {
         let setting = BuildSetting(
           options: [.btreeNodeSize: 64 << 10], bucketBytes: 64 << 10, byteCount: buckets << 16)
         switch try failure(path, setting) {
@@ -88,7 +88,7 @@ struct BuildFailureTests {
       let change = beforeBatch(1, directories: 1) {
         try? writeFile("\(path)/file-1599", Array("longer than before".utf8))
       }
-      let error = try failure(path, BuildSetting(isCancelled: change))
+      let error = try failure(path, isCancelled: change)
       guard case .host(let host)? = error, case .changedWhileReading = host.reason else {
         Issue.record("\(String(describing: error))")
         return
@@ -103,7 +103,7 @@ struct BuildFailureTests {
       let change = beforeBatch(1, directories: 1) {
         try? FileManager.default.removeItem(atPath: "\(path)/file-1599")
       }
-      let error = try failure(path, BuildSetting(isCancelled: change))
+      let error = try failure(path, isCancelled: change)
       guard case .host(let host)? = error else {
         Issue.record("\(String(describing: error))")
         return
@@ -120,7 +120,7 @@ struct BuildFailureTests {
       let changing = beforeBatch(0, directories: 3) {
         _ = try? runProgram("bash", ["-euc", change], folder: tree.path)
       }
-      let error = try failure(tree.path, BuildSetting(isCancelled: changing))
+      let error = try failure(tree.path, isCancelled: changing)
       guard case .host(let host)? = error, case .changedWhileReading = host.reason else {
         Issue.record("\(String(describing: error))")
         return
@@ -172,11 +172,11 @@ struct BuildFailureTests {
       let path = try makeFiles(folder, count: 10)
       for stopAt in 0..<3 {
         var calls = 0
-        let setting = BuildSetting(isCancelled: {
+        let stop = {
           defer { calls += 1 }
           return calls == stopAt
-        })
-        guard case .cancelled? = try failure(path, setting) else {
+        }
+        guard case .cancelled? = try failure(path, isCancelled: stop) else {
           Issue.record("not stopped at \(stopAt)")
           continue
         }

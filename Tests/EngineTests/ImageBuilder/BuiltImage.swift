@@ -11,7 +11,7 @@ internal import Testing
 @testable internal import Bcachefs
 
 /// Where and how a test builds.
-struct BuildSetting {
+struct BuildSetting: Sendable {
   var options: [VolumeOption: UInt64] = [:]
   var deviceCount = 1
   var bucketBytes: UInt64? = 128 << 10
@@ -20,7 +20,6 @@ struct BuildSetting {
   var workers = 2
   var encryption = VolumeEncryption.none
   var masterKey: EncryptionKey?
-  var isCancelled: () -> Bool = { false }
 
   func format() -> VolumeFormat {
     var format = VolumeFormat(
@@ -48,7 +47,9 @@ struct BuildSetting {
   }
 
   /// Builds on `devices`.
-  func build(_ source: String, on devices: [BlockDevice]) throws(ImageError) -> ImageBuildResult {
+  func build(
+    _ source: String, on devices: [BlockDevice], isCancelled: @escaping () -> Bool = { false }
+  ) throws(ImageError) -> ImageBuildResult {
     var request = ImageBuildRequest(
       sourcePath: source, format: format(), fitsDevices: byteCount == nil)
     request.workers = workers
@@ -63,8 +64,20 @@ func contents(_ device: BlockDevice, _ range: Range<UInt64>) throws -> [UInt8] {
   var buffer = AlignedBuffer(byteCount: range.count)
   var bytes = buffer.mutableBytes
   try device.read(into: &bytes, atByte: range.lowerBound)
-  let span = buffer.bytes
-  return (0..<range.count).map { span[LEField<UInt8>($0)] }
+  return unsafe buffer.bytes.withUnsafeBytes { unsafe [UInt8]($0.prefix(range.count)) }
+}
+
+/// A hash of every mebibyte of a device.
+func digests(_ device: BlockDevice) throws -> [UInt64] {
+  var result: [UInt64] = []
+  var offset: UInt64 = 0
+  while offset < device.byteCount {
+    let end = min(offset + 1 << 20, device.byteCount)
+    let bytes = try contents(device, offset..<end)
+    result.append(XXHash64.hash(bytes.rawBytes))
+    offset = end
+  }
+  return result
 }
 
 struct BuiltImage {

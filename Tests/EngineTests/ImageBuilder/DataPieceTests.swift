@@ -9,7 +9,10 @@ internal import Testing
 @testable internal import Bcachefs
 
 struct DataPieceTests {
-  private static let key = EncryptionKey(copying: (0..<32).map { UInt8($0) }.rawBytes)
+  private static let key: EncryptionKey = {
+    let bytes = [UInt8](0..<32)
+    return EncryptionKey(copying: bytes.rawBytes)
+  }()
 
   private func parameters(_ type: ChecksumType) -> DataParameters {
     DataParameters(
@@ -33,10 +36,26 @@ struct DataPieceTests {
     let key = type.isEncryption ? Self.key : nil
     let checksum = try type.checksum(stored.rawBytes, key: key, nonce: nonce(chunk))
     #expect(checksum == chunk.crc.checksum)
+    guard let key else { return stored }
+    return decrypted(stored, key, nonce(chunk))
+  }
+
+  private func decrypted(_ stored: [UInt8], _ key: EncryptionKey, _ nonce: Nonce) -> [UInt8] {
     var bytes = stored
     var span = bytes.mutableRawBytes
-    key?.applyChaCha20(to: &span, nonce: nonce(chunk))
+    key.applyChaCha20(to: &span, nonce: nonce)
     return bytes
+  }
+
+  private func sealed(
+    _ plain: [UInt8], _ parameters: DataParameters
+  ) throws -> (EncodedChunk, [UInt8]) {
+    var stored = plain
+    var span = stored.mutableRawBytes
+    let chunk = try parameters.seal(
+      &span, fileSector: 100, sectors: UInt32(plain.count / 512), compressionType: .none,
+      version: BVersion(lo: 0x1234_5678_9abc), bufferOffset: 4096)
+    return (chunk, stored)
   }
 
   @Test(arguments: [
@@ -46,15 +65,11 @@ struct DataPieceTests {
     let parameters = parameters(type)
     var random = SplitMix64(seed: 11)
     let plain = (0..<16 * 512).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-    var stored = plain
-    var span = stored.mutableRawBytes
-    let chunk = try parameters.seal(
-      &span, fileSector: 100, sectors: 16, compressionType: .none,
-      version: BVersion(lo: 0x1234_5678_9abc), bufferOffset: 4096)
+    let (chunk, stored) = try sealed(plain, parameters)
     #expect(try open(chunk, type, stored) == plain)
     #expect((stored != plain) == type.isEncryption)
 
-    var (first, second) = try parameters.split(chunk, at: 6, stored: stored.rawBytes)
+    let (first, second) = try parameters.split(chunk, at: 6, stored: stored.rawBytes)
     #expect(first.fileSector == 100 && first.sectors == 6 && first.bufferOffset == 4096)
     #expect(second.fileSector == 106 && second.sectors == 10)
     #expect(second.bufferOffset == 4096 + 6 * 512)
@@ -63,10 +78,10 @@ struct DataPieceTests {
 
     // A second cut, of the piece behind the first.
     let rest = Array(stored[(6 * 512)...])
-    (first, second) = try parameters.split(second, at: 3, stored: rest.rawBytes)
-    #expect(try open(first, type, Array(rest[..<(3 * 512)])) == Array(plain[(6 * 512)..<(9 * 512)]))
-    #expect(try open(second, type, Array(rest[(3 * 512)...])) == Array(plain[(9 * 512)...]))
-    #expect(second.fileSector == 109 && second.sectors == 7)
+    let (third, fourth) = try parameters.split(second, at: 3, stored: rest.rawBytes)
+    #expect(try open(third, type, Array(rest[..<(3 * 512)])) == Array(plain[(6 * 512)..<(9 * 512)]))
+    #expect(try open(fourth, type, Array(rest[(3 * 512)...])) == Array(plain[(9 * 512)...]))
+    #expect(fourth.fileSector == 109 && fourth.sectors == 7)
   }
 
   @Test(arguments: [0, 1, 65_535, 65_536, 65_537, 200_000])

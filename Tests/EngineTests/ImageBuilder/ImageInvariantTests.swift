@@ -39,14 +39,17 @@ struct ImageInvariantTests {
       "a fixed size", BuildSetting(options: [.btreeNodeSize: 4096], byteCount: (40 << 20) + 512)
     ),
     ("large buckets", BuildSetting(bucketBytes: 4 << 20)),
-    ("buckets of one node", BuildSetting(options: [.btreeNodeSize: 16 << 10], bucketBytes: 16 << 10)),
+    (
+      "buckets of one node",
+      BuildSetting(options: [.btreeNodeSize: 16 << 10], bucketBytes: 16 << 10)
+    ),
   ]
 
   @Test(arguments: shapes.indices)
   func builtVolumeHoldsTogether(shape: Int) throws {
     let (name, setting) = Self.shapes[shape]
     try withTemporaryFolder { folder in
-      let tree = try SourceTree.make(at: "\(folder)/tree", seed: 3, scale: .tiny, files: 400)
+      let tree = try SourceTree.make(at: "\(folder)/tree", seed: 3, scale: .tiny, files: 200)
       let image = try BuiltImage(tree.path, setting)
       try expectNodesCoverKeySpace(image, name)
       try expectBackpointersMatch(image, name)
@@ -57,9 +60,10 @@ struct ImageInvariantTests {
   /// Number of keys from none to several levels, at every size around a full node.
   @Test func everyNumberOfFilesHasAPlanThatFits() throws {
     try withTemporaryFolder { folder in
-      for count in [0, 1, 2, 3, 5, 9, 15, 33, 60, 120] {
+      for count in [0, 1, 2, 5, 33, 120] {
         let tree = try SourceTree.make(
-          at: "\(folder)/\(count)", script: "for ((i = 0; i < \(count); i++)); do head -c 5000 /dev/zero >$i; done")
+          at: "\(folder)/\(count)",
+          script: "for ((i = 0; i < \(count); i++)); do head -c 5000 /dev/zero >$i; done")
         for nodeBytes in [4096, 8192] as [UInt64] {
           let setting = BuildSetting(options: [.btreeNodeSize: nodeBytes], deviceCount: 3)
           let image = try BuiltImage(tree.path, setting)
