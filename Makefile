@@ -43,11 +43,13 @@ bench: setup
 
 test-kernel: setup
 	@BCACHEFS_TEST_KERNEL="$$(scripts/build-test-kernel)" && export BCACHEFS_TEST_KERNEL && \
-	  scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
+	  BCACHEFS_TEST_LONG=1 scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
 
+# Optimised, and with assertions: loads that release builds do not check are checked here.
 fuzz: setup
-	swift build -c release --product bcachefs-fuzz
-	.build/release/bcachefs-fuzz all $(FUZZ_SEED)
+	swift build -c release --product bcachefs-fuzz --scratch-path .build-fuzz \
+	  -Xswiftc -assert-config -Xswiftc Debug
+	.build-fuzz/release/bcachefs-fuzz all $(FUZZ_SEED)
 
 format:
 	swift format format --in-place $(FORMAT_FLAGS) $(SWIFT_SOURCES)

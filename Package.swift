@@ -81,17 +81,20 @@ let package = Package(
       resources: [.copy("Golden")],
       swiftSettings: testSettings),
     .testTarget(
-      name: "IOTests", dependencies: ["BcachefsIO", "BcachefsSupport", "TestSupport"],
+      name: "IOTests", dependencies: ["BcachefsIO", "BcachefsSupport", "CLinuxShims", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "CommandTests", dependencies: ["BcachefsCommand", "TestSupport"],
+      name: "CommandTests",
+      dependencies: ["BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "KernelTests", dependencies: ["TestSupport"], exclude: ["guest"],
+      name: "KernelTests",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      exclude: ["guest"],
       swiftSettings: testSettings),
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
   ]

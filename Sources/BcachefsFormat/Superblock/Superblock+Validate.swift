@@ -32,6 +32,12 @@ extension Superblock {
       try section.contents?.validate(in: self, forWrite: forWrite)
     }
     if forWrite {
+      let checksumType = ChecksumType(
+        rawValue: UInt8(truncatingIfNeeded: self[Layout.checksumType]))
+      guard checksumType.isKnown, !checksumType.isEncryption else {
+        throw FormatError(
+          .unsupported, "bch_sb", "csum_type", found: UInt64(checksumType.rawValue))
+      }
       let memberSeq = member(at: Int(deviceIndex))?.seq ?? 0
       guard memberSeq == seq else {
         throw FormatError(.inconsistent, "bch_sb", "member.seq", found: memberSeq, expected: seq)

@@ -30,9 +30,10 @@ public enum HumanSize {
     if rest.last == "\n" { rest = rest.dropLast() }
     guard let unit = unit(rest) else { return nil }
     let (wholeBytes, overflow1) = whole.multipliedReportingOverflow(by: unit)
-    let (scaled, overflow2) = fraction.multipliedReportingOverflow(by: unit)
-    let (sum, overflow3) = wholeBytes.addingReportingOverflow(scaled / fractionUnit)
-    return overflow1 || overflow2 || overflow3 ? nil : sum
+    // The fraction is below 1: the quotient is below the unit, whatever the product.
+    let fractionBytes = fractionUnit.dividingFullWidth(fraction.multipliedFullWidth(by: unit))
+    let (sum, overflow2) = wholeBytes.addingReportingOverflow(fractionBytes.quotient)
+    return overflow1 || overflow2 ? nil : sum
   }
 
   private static func takeDigits(_ text: inout Substring) -> Substring? {

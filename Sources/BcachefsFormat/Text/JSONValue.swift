@@ -93,7 +93,8 @@ public enum JSONValue: Hashable, Sendable {
       case "\t": out += "\\t"
       case "\r": out += "\\r"
       default:
-        if scalar.value < 0x20 {
+        // DEL and C1 are legal in JSON, and control terminals.
+        if scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value) {
           let digits = String(scalar.value, radix: 16)
           out += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
         } else {

@@ -202,6 +202,17 @@ struct SuperblockTests {
     #expect(error?.description.contains("csum_type") == true)
   }
 
+  @Test func checksumTypeThatCannotBeWrittenIsNotValidForWriting() throws {
+    let fixture = try #require(SuperblockFixture.all.first { $0.name == "plain" })
+    var superblock = try fixture.superblock()
+    for type: UInt64 in [3, 4, 8, 33] {
+      superblock[Superblock.Layout.checksumType] = type
+      try superblock.validate()
+      #expect(throws: FormatError.self) { try superblock.validate(forWrite: true) }
+      #expect(throws: FormatError.self) { try superblock.encode() }
+    }
+  }
+
   @Test func unknownFeatureIsRefusedByNumber() throws {
     var superblock = try #require(SuperblockFixture.all.first).superblock()
     superblock.features[0] |= 1 << 19

@@ -85,4 +85,9 @@ struct TextTests {
     let sections = try #require(object["sections"] as? [[String: Any]])
     #expect(sections.map { $0["type"] as? String } == superblock.sections.map(\.type.description))
   }
+
+  @Test func jsonCannotControlATerminal() {
+    let text = JSONValue.string("a\u{7f}\u{9b}31mb\u{a0}").text()
+    #expect(text == "\"a\\u007f\\u009b31mb\u{a0}\"")
+  }
 }
