@@ -81,7 +81,8 @@ let package = Package(
       resources: [.copy("Golden")],
       swiftSettings: testSettings),
     .testTarget(
-      name: "IOTests", dependencies: ["BcachefsIO", "BcachefsSupport", "CLinuxShims", "TestSupport"],
+      name: "IOTests",
+      dependencies: ["BcachefsIO", "BcachefsSupport", "CLinuxShims", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",

@@ -126,8 +126,8 @@ extension BlockDevice {
     return (unsafe Glibc.open(path, flags, 0o666), false)
   }
 
-  /// Bytes that direct I/O asks of memory and of offsets. Where the kernel does not tell: a page for
-  /// a file, a block for a block device.
+  /// Bytes that direct I/O asks of memory and of offsets. Where the kernel does not tell: a page
+  /// for a file, a block for a block device.
   private static func directAlignment(
     _ descriptor: Int32, _ geometry: DeviceGeometry, _ isBlock: Bool
   ) -> (Int, Int) {

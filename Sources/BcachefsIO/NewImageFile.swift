@@ -3,14 +3,15 @@
 //
 // How it works
 //   1. The file is made without a name (O_TMPFILE) in the final name's directory. Where the
-//      filesystem has no such files, it gets a hidden temporary name, which a signal handler removes.
+//      filesystem has no such files, it gets a hidden temporary name, which a signal handler
+//      removes.
 //   2. It is written through `device`, as any other.
-//   3. publish() flushes the file, gives it its name, and flushes the directory. Without `replacing`
-//      the name is given by a call that fails if it exists (link, renameat2); with it, the file
-//      is linked under a hidden name and renamed over the old one.
+//   3. publish() flushes the file, gives it its name, and flushes the directory. Without
+//      `replacing` the name is given by a call that fails if it exists (link, renameat2); with it,
+//      the file is linked under a hidden name and renamed over the old one.
 // Invariants
-//   (1) Before publish() has returned or failed with `.publish`'s last step, the final name is as it
-//       was: not there, or the old file.
+//   (1) Before publish() has returned or failed with `.publish`'s last step, the final name is as
+//       it was: not there, or the old file.
 //   (2) Whatever way the process ends, no temporary name stays, but for a kill (SIGKILL) or power
 //       loss where the filesystem lacks O_TMPFILE.
 // Locks: one owner (`~Copyable`); the device may be used from any thread.
@@ -96,7 +97,8 @@ public struct NewImageFile: ~Copyable {
   /// Makes the file durable under its final name, and hands over the device, still open.
   ///
   /// - Throws: `.alreadyExists` (somebody else made a file of that name meanwhile), what `flush`
-  ///   throws, `.system`. The final name is as before, unless only the directory's own flush failed.
+  ///   throws, `.system`. The final name is as before, unless only the directory's own flush
+  ///   failed.
   public consuming func publish() throws(DeviceError) -> BlockDevice {
     try device.flush()
     let number: Int32

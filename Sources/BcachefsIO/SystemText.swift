@@ -34,7 +34,8 @@ enum SystemText {
     return text
   }
 
-  /// The names in the directory at `path`, sorted, without `.` and `..`; nil when it cannot be read.
+  /// The names in the directory at `path`, sorted, without `.` and `..`; nil when it cannot be
+  /// read.
   static func names(in path: String) -> [String]? {
     guard let directory = unsafe opendir(path) else { return nil }
     defer { unsafe closedir(directory) }

@@ -13,6 +13,14 @@ public func invariant(
   if !condition() { invariantFailed(message(), file, line) }
 }
 
+/// Stops the process: what cannot be is, and there is nothing to return.
+@inline(never)
+public func unreachable(
+  _ message: StaticString, file: StaticString = #fileID, line: UInt = #line
+) -> Never {
+  invariantFailed(message, file, line)
+}
+
 @inline(never)
 @usableFromInline
 func invariantFailed(_ message: StaticString, _ file: StaticString, _ line: UInt) -> Never {

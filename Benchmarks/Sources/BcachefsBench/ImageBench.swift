@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Building an image from a directory, beside the tools that do the same for other filesystems: whole
-// processes, in turns, on one tree.
+// Building an image from a directory, beside the tools that do the same for other filesystems:
+// whole processes, in turns, on one tree.
 
 internal import BcachefsSupport
 
@@ -135,7 +135,8 @@ struct ImageBench {
   private func remove(_ path: String) { _ = runProgram(["rm", "-rf", path]) }
 }
 
-/// A reproducible tree like a home directory's: sizes log-normal around 4 KiB, two thirds of it text.
+/// A reproducible tree like a home directory's: sizes log-normal around 4 KiB, two thirds of it
+/// text.
 private struct SampleTree {
   let folder: String
   let files: Int

@@ -2,8 +2,8 @@
 // A btree node in memory: its bytes as read (decrypted), and a sorted index over all of its bsets.
 //
 // How it works
-//   1. On disk a node is a log of sorted bsets; a later bset's key hides an earlier one's at exactly
-//      the same position, and a deleted key hides without showing.
+//   1. On disk a node is a log of sorted bsets; a later bset's key hides an earlier one's at
+//      exactly the same position, and a deleted key hides without showing.
 //   2. When a node is read, all bsets are merged once into `entries`: positions unpacked, 24 bytes
 //      each, with the offset of the key they stand for. Searches never touch packed keys.
 //   3. The key itself and its value stay where they are in `image` and are unpacked when asked for.

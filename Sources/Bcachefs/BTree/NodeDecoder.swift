@@ -5,8 +5,8 @@
 //   1. The first block has the node's header; later blocks (`btree_node_entry`) follow at the next
 //      block boundary for as long as they carry the node's sequence number.
 //   2. Each block is checksummed as stored, then decrypted in place.
-//   3. A bset whose journal entry never made it to disk (blacklisted) is left out: the journal is what
-//      orders updates, and there its keys do not exist.
+//   3. A bset whose journal entry never made it to disk (blacklisted) is left out: the journal is
+//      what orders updates, and there its keys do not exist.
 //   4. Keys of each bset must ascend; bsets are merged pairwise, the later one winning.
 // Invariants
 //   (1) Nothing read from disk is used as an offset before it was checked against the node's size.

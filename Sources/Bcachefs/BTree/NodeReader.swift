@@ -2,10 +2,10 @@
 // Reads btree nodes from whatever copy is good, and keeps them.
 //
 // How it works
-//   1. A pointer names the copies of a node. They are tried in order; one that cannot be read, fails its
-//      checksum or is another node is reported and the next is tried.
-//   2. Decoded nodes stay in a cache bounded in bytes. It is split into shards with a lock each; each
-//      shard is a ring that a hand goes around: nodes used since the hand last passed stay.
+//   1. A pointer names the copies of a node. They are tried in order; one that cannot be read,
+//      fails its checksum or is another node is reported and the next is tried.
+//   2. Decoded nodes stay in a cache bounded in bytes. It is split into shards with a lock each;
+//      each shard is a ring that a hand goes around: nodes used since the hand last passed stay.
 // Invariants
 //   (1) The cache never holds more than its limit, whatever the size of the volume; nodes in use by
 //       cursors live on until those let go.

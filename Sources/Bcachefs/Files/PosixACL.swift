@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // Access control lists: the form that Linux hands out as an xattr, and the form on disk.
 //
-// Linux: a 32-bit version (2), then per entry tag (16), permissions (16), id (32). On disk: a 32-bit
-// version (1), and the id only for entries that name a user or a group.
+// Linux: a 32-bit version (2), then per entry tag (16), permissions (16), id (32). On disk: a
+// 32-bit version (1), and the id only for entries that name a user or a group.
 // Source: acl.c (bch2_acl_to_xattr, bch2_acl_from_disk), linux/posix_acl_xattr.h.
 
 internal import BcachefsFormat

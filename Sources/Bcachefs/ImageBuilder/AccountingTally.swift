@@ -2,9 +2,9 @@
 // Counts what a build writes, as the accounting btree wants it.
 //
 // How it works
-//   The triggers of the engine add deltas at each commit; a build adds the same amounts up in memory
-//   and writes each counter once. Counters of inodes are kept in a dense array, since inode numbers
-//   of a build are dense.
+//   The triggers of the engine add deltas at each commit; a build adds the same amounts up in
+//   memory and writes each counter once. Counters of inodes are kept in a dense array, since inode
+//   numbers of a build are dense.
 // Invariants
 //   (1) Every counter equals the sum over the keys that the build wrote (what fsck recounts).
 // Source: buckets.c (__trigger_extent), alloc_background.c (bch2_alloc_key_to_dev_counters).

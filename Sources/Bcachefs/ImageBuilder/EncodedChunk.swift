@@ -10,8 +10,8 @@
 //      straddle the end of a bucket there, `split` cuts it and checksums both halves anew.
 // Invariants
 //   (1) Sizes are multiples of the block size.
-//   (2) The nonce of an encrypted chunk is its version plus, behind a cut, its sector offset: no two
-//       chunks of a volume share one.
+//   (2) The nonce of an encrypted chunk is its version plus, behind a cut, its sector offset: no
+//       two chunks of a volume share one.
 // Source: io_write.c (bch2_write_extent), compress.c (__bio_compress), checksum.h (extent_nonce).
 
 internal import BcachefsFormat

@@ -155,8 +155,8 @@ public struct ImageBuilder {
 
   // MARK: - Size
 
-  /// Gives devices that are to fit a size that surely suffices: they are cut to what was used in the
-  /// end, and the files are sparse until then.
+  /// Gives devices that are to fit a size that surely suffices: they are cut to what was used in
+  /// the end, and the files are sparse until then.
   private func estimateDevices(
     _ format: inout VolumeFormat, _ survey: SourceSurvey, _ devices: [BlockDevice]
   ) {

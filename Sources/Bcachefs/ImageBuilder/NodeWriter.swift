@@ -7,7 +7,8 @@
 //   2. Its pointer (key type btree_ptr_v2) goes back to the builder of the level above.
 //   3. Every node's place is recorded, for the backpointers btree and for accounting.
 //   4. Towards the end of a build the places of all nodes still to come are taken at once
-//      (`reserve(more:)`): alloc keys and backpointers then describe nodes that are yet to be written.
+//      (`reserve(more:)`): alloc keys and backpointers then describe nodes that are yet to be
+//      written.
 // Invariants
 //   (1) Sequence numbers of nodes are never zero and never repeat within a volume.
 //   (2) Once places are reserved, exactly as many nodes follow.

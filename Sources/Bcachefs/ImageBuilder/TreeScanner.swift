@@ -5,9 +5,9 @@
 // How it works
 //   1. `survey` walks the tree once, breadth first, names sorted bytewise: it counts files and
 //      bytes, the names of files with several links, and the subdirectories of every directory.
-//   2. `nextBatch` walks the same way again. When a directory comes up, its children get the next inode
-//      numbers in name order. So directories come up in the order of their numbers, and inodes,
-//      dirents, xattrs and extents all leave in the order of their btrees.
+//   2. `nextBatch` walks the same way again. When a directory comes up, its children get the next
+//      inode numbers in name order. So directories come up in the order of their numbers, and
+//      inodes, dirents, xattrs and extents all leave in the order of their btrees.
 //   3. A directory's link count must be known when its inode leaves, before its own turn: that is
 //      what the survey counted. A tree that is another one the second time is an error.
 // Invariants

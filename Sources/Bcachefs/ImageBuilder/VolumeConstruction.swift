@@ -4,8 +4,8 @@
 // How it works
 //   1. Superblock copies and journal buckets are marked, contiguous from the start of each device.
 //   2. Data and metadata have a write point each, with the devices of their targets first.
-//   3. `finish` builds what is left, cuts devices that are to fit, fills in the superblock (members,
-//      journal, replicas, clean section) and writes it.
+//   3. `finish` builds what is left, cuts devices that are to fit, fills in the superblock
+//      (members, journal, replicas, clean section) and writes it.
 // Invariants
 //   (1) The journal is empty, and the clean section's sequence number is the nodes': the driver
 //       starts its journal behind it.
@@ -147,9 +147,9 @@ struct VolumeConstruction {
     }
   }
 
-  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB. But not less than
-  /// 8 MiB where that is no more than a 16th of the device: the driver's journal gets stuck for good
-  /// when less is all that it has and much is dirty at once.
+  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB. But not less
+  /// than 8 MiB where that is no more than a 16th of the device: the driver's journal gets stuck
+  /// for good when less is all that it has and much is dirty at once.
   private static func takeJournal(
     _ space: BucketSpace, _ device: DeviceFormat
   ) throws(ImageError) -> Range<UInt64> {

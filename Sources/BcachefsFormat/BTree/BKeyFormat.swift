@@ -73,8 +73,8 @@ extension BKeyFormat {
 
   /// Decodes and validates the 56 bytes at `byteOffset` (`bch2_bkey_format_invalid`).
   ///
-  /// - Throws: `.truncated`, `.invalid` (number of fields), `.tooLarge` (a field beyond its unpacked
-  ///   range), `.inconsistent` (key_u64s).
+  /// - Throws: `.truncated`, `.invalid` (number of fields), `.tooLarge` (a field beyond its
+  ///   unpacked range), `.inconsistent` (key_u64s).
   public init(decoding bytes: RawSpan, at byteOffset: Int = 0) throws(FormatError) {
     guard byteOffset >= 0, bytes.byteCount - byteOffset >= Layout.byteCount else {
       throw FormatError(.truncated, "bkey_format", expected: UInt64(Layout.byteCount))

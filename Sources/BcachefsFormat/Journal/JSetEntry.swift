@@ -38,7 +38,8 @@ public struct JSetEntry: Hashable, Sendable {
     /// What is counted stands in `JSetEntry.usageType`.
     case usage(UInt64)
     case dataUsage(type: DataType, required: UInt8, devices: [UInt8], sectors: UInt64)
-    /// `rw` is 0 for the clock of reads, 1 for that of writes. The low 56 bits of `unused` are kept.
+    /// `rw` is 0 for the clock of reads, 1 for that of writes. The low 56 bits of `unused` are
+    /// kept.
     case clock(rw: UInt8, unused: UInt64, time: UInt64)
     /// Usage by data type, in the order of `DataType`.
     case deviceUsage(
@@ -82,8 +83,8 @@ public struct JSetEntry: Hashable, Sendable {
 extension JSetEntryView {
   private typealias L = Layout
 
-  /// Checks sizes and contents by the rules of the entry's type; unknown types pass. Keys are checked
-  /// for size and format, their values are not looked at.
+  /// Checks sizes and contents by the rules of the entry's type; unknown types pass. Keys are
+  /// checked for size and format, their values are not looked at.
   ///
   /// - Throws: `.tooSmall`, `.invalid`, `.inconsistent`, `.reservedNotZero`, and what
   ///   `JSetKeyIterator.next` throws.

@@ -147,8 +147,8 @@ extension JSetHeader {
     (0, UInt32(truncatingIfNeeded: seq), UInt32(truncatingIfNeeded: seq >> 32), 3 << 28)
   }
 
-  /// What can be said before decryption: an entry of this volume, in a format we can read, of a size
-  /// that fits where it stands (`jset_validate_early`).
+  /// What can be said before decryption: an entry of this volume, in a format we can read, of a
+  /// size that fits where it stands (`jset_validate_early`).
   ///
   /// - Parameter bytesLeft: to the end of the bucket.
   /// - Throws: `.badMagic` (nothing, or an entry of another volume: not damage), `.unsupported`,

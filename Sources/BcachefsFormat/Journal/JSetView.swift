@@ -34,7 +34,8 @@ public struct JSetView: ~Escapable {
   }
 }
 
-/// Iterates over a list of `struct jset_entry`: `while try iterator.advance() { iterator.current }`.
+/// Iterates over a list of `struct jset_entry`: `while try iterator.advance() { iterator.current
+/// }`.
 public struct JSetEntryIterator: ~Escapable {
   private let bytes: RawSpan
   private var start = 0
@@ -147,7 +148,8 @@ public struct JSetEntryView: ~Escapable {
   }
 }
 
-/// Iterates over unpacked keys with their values: `while let key = try iterator.next() { iterator.value }`.
+/// Iterates over unpacked keys with their values: `while let key = try iterator.next() {
+/// iterator.value }`.
 public struct JSetKeyIterator: ~Escapable {
   private let bytes: RawSpan
   private var start = 0

@@ -4,7 +4,8 @@
 // How it works
 //   1. An operation is refused if the device is away or the range is not of whole blocks.
 //   2. It is counted, the rules are asked for a fault, and it is written to the log with it.
-//   3. What it does to the medium, fault included, becomes changes: applied at once, kept as pending.
+//   3. What it does to the medium, fault included, becomes changes: applied at once, kept as
+//      pending.
 // Invariants
 //   (1) The generator is asked in an order that only the operations and rules decide.
 //   (2) A torn write leaves at least one of its sectors as it was.

@@ -11,7 +11,8 @@
 //      What a lost, torn or misdirected write really did is what enters `current` and `pending`.
 // Invariants
 //   (1) durable + pending, applied in order = current (bit rot strikes both, and is no change).
-//   (2) The same seed and the same operations in the same order give the same bytes, faults and log.
+//   (2) The same seed and the same operations in the same order give the same bytes, faults and
+//       log.
 //   (3) A read-only BlockDevice never comes here to change anything.
 // Locks: one mutex around all state; latency is spent outside it.
 

@@ -88,8 +88,8 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     return value ^ (value >> 31)
   }
 
-  /// Uniform in 0 ..< `bound`, which must not be 0; fixed here, as the standard library's method may
-  /// change.
+  /// Uniform in 0 ..< `bound`, which must not be 0; fixed here, as the standard library's method
+  /// may change.
   mutating func below(_ bound: UInt64) -> UInt64 { next().multipliedFullWidth(by: bound).high }
 
   /// True with this probability.

@@ -11,7 +11,7 @@ public struct XXHash64: ~Copyable, @unchecked Sendable {
 
   public init(seed: UInt64 = 0) {
     guard let state = unsafe XXH64_createState() else {
-      fatalError("out of memory for a hash state")
+      unreachable("out of memory for a hash state")
     }
     unsafe self.state = state
     _ = unsafe XXH64_reset(state, seed)

@@ -8,6 +8,9 @@
 //      saved to be worth it, and retrying with less data, is the caller's business. Whatever
 //      follows the compressed bytes in the last block must be zero on disk.
 //   3. Decompression knows the exact length of its output. The input may be followed by padding.
+// Invariants
+//   (1) Neither direction writes outside the destination it was given, whatever the source holds.
+//   (2) Output depends on input, algorithm and level alone, not on what was compressed before.
 //
 // On disk
 //   lz4, lz4_old  an LZ4 block, no header: it ends when the output is full

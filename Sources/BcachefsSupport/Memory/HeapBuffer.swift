@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-// A buffer that belongs to an object: for the stored properties of classes, whose spans the compiler
-// cannot follow.
+// A buffer that belongs to an object: for the stored properties of classes, whose spans the
+// compiler cannot follow.
 
-/// A zeroed, aligned block of memory with identity. Whoever owns it sees to it that nobody reads what
-/// somebody else writes: the compiler only proves that spans do not outlive the buffer.
+/// A zeroed, aligned block of memory with identity. Whoever owns it sees to it that nobody reads
+/// what somebody else writes: the compiler only proves that spans do not outlive the buffer.
 @safe
 public final class HeapBuffer: @unchecked Sendable {
   // Safety: the memory has one owner at a time, who hands it on with the object that holds it.

@@ -8,7 +8,8 @@ extension MutableRawSpan {
   @inlinable
   @_lifetime(self: copy self)
   public mutating func copy(_ source: RawSpan, to byteOffset: Int) {
-    precondition(byteOffset >= 0 && source.byteCount <= byteCount &- byteOffset)
+    invariant(
+      byteOffset >= 0 && source.byteCount <= byteCount &- byteOffset, "a copy fits its target")
     unsafe withUnsafeMutableBytes { target in
       unsafe source.withUnsafeBytes { bytes in
         guard let from = bytes.baseAddress, let to = target.baseAddress else { return }
@@ -23,7 +24,8 @@ extension MutableRawSpan {
   @inlinable
   @_lifetime(self: copy self)
   public mutating func zero(_ range: Range<Int>) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= byteCount)
+    invariant(
+      range.lowerBound >= 0 && range.upperBound <= byteCount, "what is zeroed is the span's")
     unsafe withUnsafeMutableBytes { target in
       guard let to = target.baseAddress else { return }
       _ = unsafe (to + range.lowerBound).initializeMemory(

@@ -50,7 +50,7 @@ struct WorkerThread: @unchecked Sendable {
     #if canImport(Glibc)
     self.handle = handle
     #else
-    guard let handle = unsafe created else { fatalError("a started thread has a handle") }
+    guard let handle = unsafe created else { unreachable("a started thread has no handle") }
     unsafe self.handle = handle
     #endif
   }

@@ -105,7 +105,8 @@ struct JournalTests {
     ),
     (
       JSetEntry(
-        .init(rawValue: 200), level: 3, .opaque, pad: 0x030201, tail: .init(repeating: 0, count: 8)),
+        .init(rawValue: 200), level: 3, .opaque, pad: 0x030201,
+        tail: .init(repeating: 0, count: 8)),
       "01000003c8010203" + "0000000000000000", "(unknown jset_entry_type 200)"
     ),
   ])
