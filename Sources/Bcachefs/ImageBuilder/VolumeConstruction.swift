@@ -147,9 +147,9 @@ struct VolumeConstruction {
     }
   }
 
-  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB. But not less than
-  /// 8 MiB where that is no more than a 16th of the device: the driver's journal gets stuck for good
-  /// when less is all that it has and much is dirty at once.
+  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB. But not less
+  /// than 8 MiB where that is no more than a 16th of the device: the driver's journal gets stuck
+  /// for good when less is all that it has and much is dirty at once.
   private static func takeJournal(
     _ space: BucketSpace, _ device: DeviceFormat
   ) throws(ImageError) -> Range<UInt64> {
