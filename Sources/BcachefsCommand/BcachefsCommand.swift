@@ -56,9 +56,9 @@ enum Commands {
       "\n"
       + HelpText.wrapped(
         "bcachefs COMMAND --help says what a command takes. Sizes may have a unit: 4k, 512M, 1.5G. "
-          + "Exit codes are those of sysexits(3): 64 for a wrong command line, 65 for bad data, 66 for "
-          + "a missing input, 73 where nothing can be made, 74 for I/O errors, 75 for what may work "
-          + "later, 77 for missing permissions, 78 for options that contradict each other.",
+          + "Exit codes are those of sysexits(3): 64 for a wrong command line, 65 for bad data, 66 "
+          + "for a missing input, 73 where nothing can be made, 74 for I/O errors, 75 for what may "
+          + "work later, 77 for missing permissions, 78 for options that contradict each other.",
         indentation: 0)
     out += "\nTo begin with:\n"
     out += "  bcachefs image create --source=DIR volume.img\n"

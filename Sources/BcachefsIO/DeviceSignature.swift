@@ -67,8 +67,8 @@ extension BlockDevice {
     }
   }
 
-  /// Overwrites the marks of everything that is recognised on the device, so that nobody takes it for
-  /// what it was; its contents stay. Not for simulated devices.
+  /// Overwrites the marks of everything that is recognised on the device, so that nobody takes it
+  /// for what it was; its contents stay. Not for simulated devices.
   ///
   /// - Throws: `.system`, `.readOnly`, `.unsupported`, `.closed`.
   public func eraseSignatures() throws(DeviceError) {

@@ -152,8 +152,9 @@ internal import Testing
     let script = """
       import os, pty, sys
       pid, fd = pty.fork()
-      if pid == 0: os.execv(sys.argv[1], sys.argv[1:int(sys.argv[2]) + 3:1][:1] + sys.argv[3:3 + int(sys.argv[2])])
-      answers = sys.argv[3 + int(sys.argv[2]):]
+      end = 3 + int(sys.argv[2])
+      if pid == 0: os.execv(sys.argv[1], sys.argv[1:2] + sys.argv[3:end])
+      answers = sys.argv[end:]
       seen = b""
       while True:
           try: part = os.read(fd, 1000)

@@ -81,7 +81,9 @@ enum Completions {
           -*) COMPREPLY=($(compgen -W "$options" -- "$value")) ;;
           *) COMPREPLY=($(compgen -W "$options" -- "$cur") $(compgen -f -- "$cur")) ;;
         esac
-        case "$cur" in --*=*) [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- "$value")) ;; esac
+        if [[ "$cur" == --*=* && ${#COMPREPLY[@]} -eq 0 ]]; then
+          COMPREPLY=($(compgen -f -- "$value"))
+        fi
         case "${COMPREPLY[*]}" in *=) compopt -o nospace 2>/dev/null ;; esac
       }
       complete -o filenames -F _bcachefs bcachefs

@@ -2,8 +2,8 @@
 // From the words of a command line to options and operands, in their order.
 //
 // How it works
-//   1. A word is an option (`--name`, `--name=value`, `--name value`, `-n`, `-nvalue`, `-fq`), or an
-//      operand. After `--`, and a `-` alone, everything is an operand.
+//   1. A word is an option (`--name`, `--name=value`, `--name value`, `-n`, `-nvalue`, `-fq`), or
+//      an operand. After `--`, and a `-` alone, everything is an operand.
 //   2. In names `-` counts as `_`, as in the option table. A truth value takes its value after `=`
 //      only; `--no_name` and `--noname` switch it off.
 //   3. Order is kept: some options apply to the devices that follow them.

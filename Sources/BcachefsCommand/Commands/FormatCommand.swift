@@ -22,9 +22,9 @@ enum FormatCommand {
     synopsis: "[OPTION...] DEVICE...",
     text: [
       "Makes a new bcachefs volume on one or more block devices or existing image files. With "
-        + "--source it is filled with a directory's contents, else it is empty. A device that is in "
-        + "use is refused; one that holds something else is only overwritten with --force, or when "
-        + "you say so on a terminal.",
+        + "--source it is filled with a directory's contents, else it is empty. A device that is "
+        + "in use is refused; one that holds something else is only overwritten with --force, or "
+        + "when you say so on a terminal.",
       "Options of devices apply to the devices that follow them.",
     ],
     groups: [

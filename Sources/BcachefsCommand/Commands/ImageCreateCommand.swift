@@ -25,11 +25,11 @@ enum ImageCreateCommand {
     text: [
       "Builds a complete bcachefs volume from a directory in a new image file, without root and "
         + "without mounting. Several files become the devices of one volume. Types, modes, owners, "
-        + "times, hard links, symbolic links, device nodes, extended attributes, ACLs and holes are "
-        + "kept.",
+        + "times, hard links, symbolic links, device nodes, extended attributes, ACLs and holes "
+        + "are kept.",
       "With SOURCE_DATE_EPOCH in the environment and --uuid, the same input gives the same bytes, "
-        + "whatever the number of workers (with --encrypted, --master_key_file is needed too). When "
-        + "anything fails, nothing is left under the names given.",
+        + "whatever the number of workers (with --encrypted, --master_key_file is needed too). "
+        + "When anything fails, nothing is left under the names given.",
     ],
     groups: [
       OptionGroup(

@@ -15,8 +15,8 @@ enum ShowSuperCommand {
     summary: "print a device's superblock",
     synopsis: "[OPTION...] DEVICE",
     text: [
-      "Prints the superblock of a block device or image file, opened read-only. Where the main copy "
-        + "is damaged a backup copy is shown, and standard error says what is wrong."
+      "Prints the superblock of a block device or image file, opened read-only. Where the main "
+        + "copy is damaged a backup copy is shown, and standard error says what is wrong."
     ],
     groups: [
       OptionGroup(

@@ -2,8 +2,8 @@
 // What fuzzers start from: superblocks, keys, journal entries and volumes that the driver wrote, as
 // they lie in the source tree for the tests.
 //
-// Keys stand in FormatTests/Golden/keys/NAME.tsv: after a line about the volume a key a line: btree,
-// header and value in hexadecimal, text.
+// Keys stand in FormatTests/Golden/keys/NAME.tsv: after a line about the volume a key a line:
+// btree, header and value in hexadecimal, text.
 
 internal import BcachefsFormat
 internal import BcachefsIO

@@ -3,9 +3,10 @@
 //
 // How it works
 //   1. The runner writes fuzzer, seed and case number into plain memory before each case.
-//   2. Handlers of SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT and SIGFPE print them and let the signal
-//      kill the process; they run on a stack of their own, so that endless recursion is found too.
-//   3. SIGALRM comes every `hangSeconds`: a case that runs since the last one is taken to hang.
+//   2. Handlers of SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT and SIGFPE print them and let the
+//      signal kill the process; they run on a stack of their own: endless recursion is found too.
+//   3. SIGPROF comes after every `hangSeconds` of processor time: a case that has run since the
+//      last one is taken to hang. A busy machine changes nothing about that.
 // Invariants
 //   (1) A handler calls write, signal and raise only, and allocates nothing.
 
@@ -17,11 +18,11 @@ internal import Glibc
 
 /// The case that is running.
 enum CurrentCase {
-  static let hangSeconds: UInt32 = 30
+  static let hangSeconds = 30
 
   private static let seed = Atomic<UInt64>(0)
   private static let number = Atomic<UInt64>(0)
-  /// The case that the last alarm saw, plus one.
+  /// The case that the last SIGPROF saw, plus one.
   private static let seen = Atomic<UInt64>(0)
   private static let isRunning = Atomic<Bool>(false)
   /// The running fuzzer's name, with a NUL behind it.
@@ -62,8 +63,10 @@ enum CurrentCase {
       install(signal) { number in CurrentCase.report(" stopped by signal ", UInt64(number), number)
       }
     }
-    install(SIGALRM) { _ in CurrentCase.lookForHang() }
-    _ = alarm(hangSeconds)
+    install(SIGPROF) { _ in CurrentCase.lookForHang() }
+    let period = timeval(tv_sec: hangSeconds, tv_usec: 0)
+    var timer = itimerval(it_interval: period, it_value: period)
+    _ = unsafe setitimer(__itimer_which_t(ITIMER_PROF.rawValue), &timer, nil)
   }
 
   private static func install(_ number: Int32, _ handler: @escaping @convention(c) (Int32) -> Void)
@@ -80,7 +83,6 @@ enum CurrentCase {
       report(" does not end within seconds: ", UInt64(hangSeconds), SIGABRT)
     }
     seen.store(now, ordering: .relaxed)
-    _ = alarm(hangSeconds)
   }
 
   /// Prints the case, then dies of `signal`.

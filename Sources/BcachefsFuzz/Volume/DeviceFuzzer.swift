@@ -8,8 +8,8 @@
 //      since, one by one.
 // Invariants
 //   (1) Reads see the model's sectors.
-//   (2) A crash image is what the model makes of the same survivors; of random survivors each sector
-//       is one that some change since the flush left there, or the flush.
+//   (2) A crash image is what the model makes of the same survivors; of random survivors each
+//       sector is one that some change since the flush left there, or the flush.
 
 internal import BcachefsIO
 internal import BcachefsSupport

@@ -3,8 +3,8 @@
 // our image builder makes. On the way everything in them is checked: these are right.
 //
 // How it works
-//   1. The superblock names the btrees' roots, in its clean section; after a crash the newest journal
-//      entry does.
+//   1. The superblock names the btrees' roots, in its clean section; after a crash the newest
+//      journal entry does.
 //   2. From each root down every node is read, its checksums are verified, its keys walked.
 //   3. Journal entries are looked for at every block of the journal's buckets.
 // Invariants
