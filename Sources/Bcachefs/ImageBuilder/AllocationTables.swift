@@ -8,7 +8,7 @@
 //      of leaves follows from its number of keys.
 //   2. `plan` takes places for as many nodes as are needed, counts again with these places taken,
 //      takes the difference, and so on. Some keys go away when places are taken (the last free
-//      range of a device, a bucket that was not full): such a btree keeps its leaves planned,
+//      range of a device, a bucket that was not full): such a btree keeps the planned leaves,
 //      and its keys are spread over them. So the need only grows, and stops soon.
 //   3. Now every bucket's state, every counter and every free range is final. alloc, freespace, lru
 //      and accounting are built first; then the positions that the backpointers' own nodes will
