@@ -175,15 +175,9 @@ struct ImageTreeTests {
         script: """
           echo child >child
           setfattr -n user.on-root -v value .
-<<<<<<< HEAD
-          acl=0x0200000001000700ffffffff02000400e8030000
-          acl=${acl}04000500ffffffff10000700ffffffff20000000ffffffff
-          setfattr -n system.posix_acl_default -v $acl .
-=======
           list=0200000001000700ffffffff02000400e803000004000500ffffffff
           list+=10000700ffffffff20000000ffffffff
           setfattr -n system.posix_acl_default -v "0x$list" .
->>>>>>> matrix
           [ "$(id -u)" != 0 ] || chown 1234:5678 .
           chmod 3751 .
           touch -d '2001-09-09 01:46:40.000000007 UTC' .

@@ -4,21 +4,12 @@
 // How it works
 //   These btrees describe, among all else, their own nodes. So their shape is fixed before their
 //   contents exist:
-<<<<<<< HEAD
-//   1. Each has a largest number of keys a leaf (by the widest its keys can pack), so that its
-//      number of leaves follows from its number of keys.
-//   2. `plan` takes places for as many nodes as are needed, counts again with these places taken,
-//      takes the difference, and so on. Some keys go away when places are taken (the last free
-//      range of a device, a bucket that was not full): such a btree keeps the leaves that were
-//      planned, and its keys are spread over them. So the need only grows, and stops soon.
-=======
 //   1. Each has a largest number of keys a leaf (by the widest its keys can pack), so its number
 //      of leaves follows from its number of keys.
 //   2. `plan` takes places for as many nodes as are needed, counts again with these places taken,
 //      takes the difference, and so on. Some keys go away when places are taken (the last free
 //      range of a device, a bucket that was not full): such a btree keeps the planned leaves,
 //      and its keys are spread over them. So the need only grows, and stops soon.
->>>>>>> matrix
 //   3. Now every bucket's state, every counter and every free range is final. alloc, freespace, lru
 //      and accounting are built first; then the positions that the backpointers' own nodes will
 //      cover follow from the sorted positions of all backpointers; then that btree is built too.
