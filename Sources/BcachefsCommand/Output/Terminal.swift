@@ -50,17 +50,23 @@ enum Terminal {
   }
 
   /// A passphrase from the terminal; nil when it was given up (end of input).
+  ///
+  /// The echo is off before the prompt shows: what is typed (or pasted) right after the prompt is
+  /// neither shown nor lost.
   static func readHidden(_ prompt: String) -> [UInt8]? {
-    Output.writeToError(prompt)
     defer { Output.writeToError("\n") }
     var saved = termios()
-    guard unsafe tcgetattr(STDIN_FILENO, &saved) == 0 else { return readLineBytes() }
+    guard unsafe tcgetattr(STDIN_FILENO, &saved) == 0 else {
+      Output.writeToError(prompt)
+      return readLineBytes()
+    }
     var raw = saved
     raw.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
     guard unsafe tcsetattr(STDIN_FILENO, TCSAFLUSH, &raw) == 0 else { return nil }
+    Output.writeToError(prompt)
     var interrupted = false
     let line = readKeys(&interrupted)
-    unsafe tcsetattr(STDIN_FILENO, TCSAFLUSH, &saved)
+    unsafe tcsetattr(STDIN_FILENO, TCSADRAIN, &saved)
     if interrupted { raise(SIGINT) }
     return line
   }

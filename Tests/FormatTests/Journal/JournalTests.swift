@@ -5,6 +5,7 @@
 
 import BcachefsFormat
 import Foundation
+import TestSupport
 import Testing
 
 struct JournalTests {
@@ -234,27 +235,23 @@ struct JournalTests {
 
 // MARK: - Corpus
 
-/// Images that the driver wrote: the directory that BCACHEFS_TEST_CORPUS names.
-private let corpus = ProcessInfo.processInfo.environment["BCACHEFS_TEST_CORPUS"]
-
 extension JournalTests {
-  @Test(.enabled(if: corpus != nil, "BCACHEFS_TEST_CORPUS names no corpus"))
+  @Test(.enabled(if: !SampleVolume.corpus.isEmpty, "\(SampleVolume.corpusMissing)"))
   func everyJournalEntryOfTheCorpusEncodesToItsBytes() throws {
-    let directory = URL(fileURLWithPath: try #require(corpus))
-    let images = try FileManager.default
-      .contentsOfDirectory(at: directory, includingPropertiesForKeys: nil)
-      .filter { $0.pathExtension == "img" }
-    try #require(!images.isEmpty, "no uncompressed images in \(directory.path)")
     var total = 0
     var types: Set<JSetEntryType> = []
-    for image in images {
-      let data = try Data(contentsOf: image, options: .alwaysMapped)
-      for range in journalEntries(in: data) {
-        let bytes = [UInt8](data[range])
-        let (entries, encoded) = try roundTrip(bytes)
-        #expect(encoded == bytes, "\(image.lastPathComponent) at \(range.lowerBound)")
-        types.formUnion(entries.map(\.type))
-        total += 1
+    for volume in SampleVolume.corpus {
+      try withTemporaryFolder { folder in
+        for image in try volume.unpack(into: folder) {
+          let data = try Data(contentsOf: URL(fileURLWithPath: image), options: .alwaysMapped)
+          for range in journalEntries(in: data) {
+            let bytes = [UInt8](data[range])
+            let (entries, encoded) = try roundTrip(bytes)
+            #expect(encoded == bytes, "\(volume) at \(range.lowerBound)")
+            types.formUnion(entries.map(\.type))
+            total += 1
+          }
+        }
       }
     }
     #expect(total > 0)
