@@ -5,5 +5,5 @@ internal import ArgumentParser
 struct BcachefsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "bcachefs", abstract: "Makes, reads and checks bcachefs volumes in user space.",
-    subcommands: [ImageCommand.self])
+    subcommands: [ImageCommand.self, ScratchCommand.self])
 }
