@@ -42,6 +42,11 @@ struct HostFileID: Hashable {
     device = stat.device
     inode = stat.inode
   }
+
+  init(_ identity: HostFileIdentity) {
+    device = identity.device
+    inode = identity.inode
+  }
 }
 
 final class TreeScanner {
