@@ -12,6 +12,7 @@ enum Commands {
   static let groups: [(title: String, commands: [CommandSpec])] = [
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
     ("Look at volumes", [ShowSuperCommand.spec]),
+    ("Read files of volumes", ReadCommands.all),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),
   ]
 

@@ -139,7 +139,7 @@ public final class Volume: Sendable {
   }
 
   /// Nanoseconds since 1970 from the volume's time.
-  private func time(_ value: UInt64) -> Int64 {
+  func time(_ value: UInt64) -> Int64 {
     let precision = max(Int64(superblock.timePrecision), 1)
     let (nanoseconds, overflow) = Int64(bitPattern: value)
       .multipliedReportingOverflow(by: precision)
@@ -147,7 +147,7 @@ public final class Volume: Sendable {
     return nanoseconds &+ Int64(bitPattern: superblock.timeBaseLow)
   }
 
-  private func directory(
+  func directory(
     _ id: FileID
   ) throws(VolumeError) -> (inode: Inode, reader: DirectoryReader) {
     let inode = try inode(id)
@@ -160,7 +160,7 @@ public final class Volume: Sendable {
     return (inode, reader)
   }
 
-  private func target(
+  func target(
     _ entry: DirectoryReader.Entry, in subvolumeID: UInt32
   ) throws(VolumeError) -> FileID {
     switch entry.target {
@@ -246,7 +246,7 @@ public final class Volume: Sendable {
 /// An open file. It belongs to one thread at a time.
 public final class FileHandle {
   public let inode: Inode
-  private let reader: FileReader
+  let reader: FileReader
 
   init(inode: Inode, reader: FileReader) {
     self.inode = inode

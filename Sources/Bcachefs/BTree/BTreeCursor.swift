@@ -51,6 +51,8 @@ final class BTreeCursor {
   private var hint = 0
   private var position = BPos.min
   private var isAtEnd = false
+  /// The last position of the node that the last descent could not read.
+  private var unreadableEnd: BPos?
 
   init(_ forest: BTreeForest, _ btree: BTreeID) {
     self.forest = forest
@@ -93,6 +95,16 @@ final class BTreeCursor {
     return found
   }
 
+  /// After `next()` threw: goes on behind the node that could not be read.
+  ///
+  /// - Returns: The last position that was skipped; nil if no node was at fault.
+  func skipUnreadable() -> BPos? {
+    guard let end = unreadableEnd, position <= end else { return nil }
+    unreadableEnd = nil
+    advance(behind: end)
+    return end
+  }
+
   private func advance(behind position: BPos) {
     guard let successor = position.successor else {
       isAtEnd = true
@@ -123,7 +135,7 @@ final class BTreeCursor {
   }
 
   /// The first key at or behind `start` of node and journal together.
-  private static func merged(
+  static func merged(
     _ node: BTreeNode?, _ overlay: JournalOverlay, btree: BTreeID, level: Int, from start: BPos,
     upTo end: BPos
   ) -> KeyReference? {
@@ -151,11 +163,18 @@ final class BTreeCursor {
   /// The leaf that covers `position`; nil in a btree without nodes.
   private func currentLeaf() throws(VolumeError) -> BTreeNode? {
     if let leaf { return leaf }
+    unreadableEnd = nil
     guard let root else { return nil }
     var pointer = root.pointer
     var level = root.level
     while true {
-      let node = try forest.nodes.node(pointer, btree: btree, level: level)
+      let node: BTreeNode
+      do throws(VolumeError) {
+        node = try forest.nodes.node(pointer, btree: btree, level: level)
+      } catch {
+        unreadableEnd = pointer.key.position
+        throw error
+      }
       guard level > 0 else {
         leaf = node
         hint = node.lowerBound(position)

@@ -37,13 +37,35 @@ struct DirectoryReader {
   }
 
   /// Calls `body` with the names of a directory from `offset` on; false ends the walk.
+  ///
+  /// - Parameter onLost: Told why names are missing, and the walk goes on; without it that is thrown.
   func forEach(
-    _ directory: Inode, from offset: UInt64, _ body: (Entry) throws(VolumeError) -> Bool
+    _ directory: Inode, from offset: UInt64, onLost: ((VolumeError) -> Void)? = nil,
+    _ body: (Entry) throws(VolumeError) -> Bool
   ) throws(VolumeError) {
     var cursor = SnapshotCursor(forest, .dirents, snapshot: snapshot, table: table)
     cursor.seek(directory.number, offset)
-    while let found = try cursor.next(), found.key.position.inode == directory.number {
-      guard found.key.type == .dirent, let entry = try decode(found) else { continue }
+    while true {
+      let next: KeyReference?
+      do throws(VolumeError) {
+        next = try cursor.next()
+      } catch {
+        guard let onLost else { throw error }
+        onLost(error)
+        guard let end = cursor.skipUnreadable(), end.inode == directory.number else { return }
+        continue
+      }
+      guard let found = next, found.key.position.inode == directory.number else { return }
+      guard found.key.type == .dirent else { continue }
+      let decoded: Entry?
+      do throws(VolumeError) {
+        decoded = try decode(found)
+      } catch {
+        guard let onLost else { throw error }
+        onLost(error)
+        continue
+      }
+      guard let entry = decoded else { continue }
       if try !body(entry) { return }
     }
   }

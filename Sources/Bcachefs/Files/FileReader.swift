@@ -21,6 +21,9 @@ enum FileRangeKind: Sendable, Hashable {
   case hole
 }
 
+/// Takes a range of a file that is lost, in bytes, and why.
+typealias LostRange = (Range<UInt64>, VolumeError) -> Void
+
 final class FileReader {
   private let extents: ExtentReader
   private let reflink: BTreeCursor
@@ -40,10 +43,13 @@ final class FileReader {
 
   /// Reads up to `target.byteCount` bytes of a file from `offset` on.
   ///
+  /// - Parameter onLost: Takes ranges that cannot be read, which are zeroed then; without it they
+  ///   are thrown.
   /// - Returns: bytes read; fewer than asked for only at the end of the file.
   /// - Throws: the first range that no copy gives, as `.allCopiesBad`; bytes before it are good.
   func read(
-    _ inode: Inode, from offset: UInt64, into target: inout MutableRawSpan
+    _ inode: Inode, from offset: UInt64, into target: inout MutableRawSpan,
+    onLost: LostRange? = nil
   ) throws(VolumeError) -> Int {
     guard offset < inode.size else { return 0 }
     let byteCount = Int(min(UInt64(target.byteCount), inode.size - offset))
@@ -51,7 +57,20 @@ final class FileReader {
     cursor.seek(inode.number, offset / 512 + 1)
     while done < byteCount {
       let position = offset + UInt64(done)
-      guard let found = try cursor.next(), found.key.position.inode == inode.number else { break }
+      let next: KeyReference?
+      do throws(VolumeError) {
+        next = try cursor.next()
+      } catch {
+        guard let onLost else { throw error }
+        // Which extents there were, nobody knows: all up to the end of the node counts as lost.
+        let lostEnd = endOfSkipped(inode) ?? .max
+        let lost = Int(min(lostEnd - min(position, lostEnd), UInt64(byteCount - done)))
+        target.zero(done..<done + lost)
+        onLost(position..<position + UInt64(lost), error)
+        done += lost
+        continue
+      }
+      guard let found = next, found.key.position.inode == inode.number else { break }
       let start = found.key.start.offset * 512
       let end = found.key.position.offset * 512
       guard end > position else { continue }
@@ -63,12 +82,27 @@ final class FileReader {
       }
       let from = max(position, start)
       let length = Int(min(end - from, UInt64(byteCount - done)))
-      var part = target._mutatingExtracting(done..<done + length)
-      try read(found, from: from - start, into: &part)
+      do throws(VolumeError) {
+        var part = target._mutatingExtracting(done..<done + length)
+        try read(found, from: from - start, into: &part)
+      } catch {
+        guard let onLost else { throw error }
+        target.zero(done..<done + length)
+        onLost(from..<from + UInt64(length), error)
+      }
       done += length
     }
     target.zero(done..<byteCount)
     return byteCount
+  }
+
+  /// Goes on behind a node that could not be read.
+  ///
+  /// - Returns: The byte of the file where it goes on, nil if that is behind its last.
+  private func endOfSkipped(_ inode: Inode) -> UInt64? {
+    guard let end = cursor.skipUnreadable(), end.inode == inode.number else { return nil }
+    let (bytes, overflow) = end.offset.multipliedReportingOverflow(by: 512)
+    return overflow ? nil : bytes
   }
 
   /// Reads bytes of one key, `offset` from its start.
@@ -159,13 +193,27 @@ final class FileReader {
 
   /// Calls `body` with the ranges of a file that keys cover, in order; holes are what lies between.
   func forEachRange(
-    _ inode: Inode, from offset: UInt64,
+    _ inode: Inode, from offset: UInt64, onLost: LostRange? = nil,
     _ body: (Range<UInt64>, FileRangeKind) throws(VolumeError) -> Bool
   ) throws(VolumeError) {
     cursor.seek(inode.number, offset / 512 + 1)
-    while let found = try cursor.next(), found.key.position.inode == inode.number {
+    var position = offset
+    while true {
+      let next: KeyReference?
+      do throws(VolumeError) {
+        next = try cursor.next()
+      } catch {
+        guard let onLost else { throw error }
+        let end = endOfSkipped(inode) ?? .max
+        onLost(min(position, end)..<end, error)
+        guard end < inode.size else { return }
+        position = end
+        continue
+      }
+      guard let found = next, found.key.position.inode == inode.number else { return }
       let range = found.key.start.offset * 512..<found.key.position.offset * 512
       let kind: FileRangeKind = found.key.type == .reservation ? .unwritten : .data
+      position = range.upperBound
       if try !body(range, kind) { return }
     }
   }

@@ -82,6 +82,9 @@ struct SnapshotCursor {
     return nil
   }
 
+  /// After `next()` threw: goes on behind the node that could not be read; nil if that is not why.
+  mutating func skipUnreadable() -> BPos? { cursor.skipUnreadable() }
+
   /// The key at exactly (`inode`, `offset`) that is seen in the snapshot.
   mutating func lookup(
     _ inode: UInt64, _ offset: UInt64
