@@ -115,11 +115,17 @@ struct DirectoryReader {
       do throws(FormatError) {
         try found.withValue { (value) throws(FormatError) in
           let xattr = try Xattr(decoding: value)
-          guard let prefix = Xattr.prefix(xattr.type) else { return }
           let bytes = xattr.value.copiedBytes
-          let isACL = xattr.type == Xattr.Kind.aclAccess || xattr.type == Xattr.Kind.aclDefault
-          guard let shown = isACL ? PosixACL.linuxForm(ofDisk: bytes) : bytes else { return }
-          result.append((Array("\(prefix)".utf8) + xattr.name.copiedBytes, shown))
+          switch xattr.type {
+          case Xattr.Kind.aclAccess, Xattr.Kind.aclDefault:
+            guard let list = PosixACL.linuxForm(ofDisk: bytes) else { return }
+            let isDefault = xattr.type == Xattr.Kind.aclDefault
+            let name = isDefault ? "system.posix_acl_default" : "system.posix_acl_access"
+            result.append((Array(name.utf8), list))
+          default:
+            guard let prefix = Xattr.prefix(xattr.type) else { return }
+            result.append((Array("\(prefix)".utf8) + xattr.name.copiedBytes, bytes))
+          }
         }
       } catch {
         throw VolumeError(error)

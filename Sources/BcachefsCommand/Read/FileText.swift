@@ -73,10 +73,9 @@ enum FileText {
     return String(repeating: "0", count: max(4 - digits.count, 0)) + digits
   }
 
-  /// A device node's numbers, from the form that `new_encode_dev` gives.
+  /// A device node's numbers; the inode has them as the kernel's own `dev_t`.
   static func deviceNumbers(_ inode: Inode) -> (major: UInt32, minor: UInt32) {
-    let device = inode.device
-    return ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00))
+    (inode.device >> 20, inode.device & 0xf_ffff)
   }
 
   /// Local time: `2026-11-22 11:16`, and with seconds `2026-11-22 11:16:49.123456789 +0100`.
