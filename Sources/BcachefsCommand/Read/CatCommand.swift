@@ -49,7 +49,7 @@ enum CatCommand {
       let losses = FileLosses()
       try FileContents(file: file, losses: losses, buffer: buffer).forEachPiece(
         in: 0..<file.inode.size
-      ) { (piece) throws(CommandFailure) in try output.write(piece) }
+      ) { (piece, _) throws(CommandFailure) in try output.write(piece) }
       damage.add(Array(path.utf8), losses, size: file.inode.size)
     }
     try output.flush()
@@ -66,10 +66,10 @@ struct FileContents {
   let losses: FileLosses
   let buffer: HeapBuffer
 
-  /// Calls `body` with the bytes of a range, which lies within the file's size.
-  func forEachPiece(
-    in range: Range<UInt64>, _ body: (RawSpan) throws(CommandFailure) -> Void
-  ) throws(CommandFailure) {
+  /// Calls `body` with the bytes of a range, which lies within the file's size, and their offset.
+  func forEachPiece<Failure: Error>(
+    in range: Range<UInt64>, _ body: (RawSpan, UInt64) throws(Failure) -> Void
+  ) throws(Failure) {
     var offset = range.lowerBound
     let buffer = self.buffer
     let losses = self.losses
@@ -86,7 +86,7 @@ struct FileContents {
         all.zero(0..<count)
         losses.add(offset..<offset + UInt64(count), error)
       }
-      try body(buffer.bytes.extracting(0..<count))
+      try body(buffer.bytes.extracting(0..<count), offset)
       offset += UInt64(count)
     }
   }

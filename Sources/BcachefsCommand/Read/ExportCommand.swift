@@ -195,7 +195,7 @@ private final class Archive {
     if let handle {
       let contents = FileContents(file: handle, losses: losses, buffer: buffer)
       for range in ranges {
-        try contents.forEachPiece(in: range) { (piece) throws(CommandFailure) in
+        try contents.forEachPiece(in: range) { (piece, _) throws(CommandFailure) in
           try output.write(piece)
         }
       }

@@ -4,6 +4,6 @@
 enum ReadCommands {
   static let all: [CommandSpec] = [
     ListFilesCommand.spec, StatCommand.spec, CatCommand.spec, TreeCommand.spec,
-    DiskUsageCommand.spec, ExportCommand.spec,
+    DiskUsageCommand.spec, ExportCommand.spec, GetCommand.spec,
   ]
 }

@@ -69,13 +69,14 @@ struct TreeWalk {
       guard let entry = examine(child.entry, child.isLast, in: stack[stack.count - 1].entry) else {
         continue
       }
-      let isEntered = try visit(entry)
-      guard entry.isDirectory, isEntered else { continue }
-      if isRepeated(entry, child.entry, in: stack[stack.count - 1].entry, &misplaced) {
+      if entry.isDirectory,
+        isRepeated(entry, child.entry, in: stack[stack.count - 1].entry, &misplaced)
+      {
         damage.add(entry.path, "this directory is in two places; it is shown in one of them")
         continue
       }
-      stack.append(frame(entry))
+      let isEntered = try visit(entry)
+      if entry.isDirectory && isEntered { stack.append(frame(entry)) }
     }
   }
 
