@@ -5,6 +5,7 @@
 // (bch2_recalc_capacity), super.c (__bch2_dev_alloc).
 
 public import BcachefsFormat
+internal import BcachefsIO
 internal import BcachefsSupport
 
 /// One thing that is counted, and its counters (`AccountingKey` says which).
@@ -23,6 +24,9 @@ public struct VolumeUsage: Sendable {
 }
 
 extension Volume {
+  /// The devices' paths by member index, nil where a member is missing.
+  public var deviceNames: [String?] { media.devices.map { $0?.name } }
+
   /// All counters, by their positions.
   public func accounting() throws(VolumeError) -> [AccountingCount] {
     let cursor = BTreeCursor(forest, .accounting)

@@ -6,4 +6,9 @@ enum ReadCommands {
     ListFilesCommand.spec, StatCommand.spec, CatCommand.spec, TreeCommand.spec,
     DiskUsageCommand.spec, ExportCommand.spec, GetCommand.spec,
   ]
+
+  /// The commands that look into volumes.
+  static let inspection: [CommandSpec] = [
+    UsageCommand.spec, SubvolumeListCommand.spec, SnapshotListCommand.spec, BTreeListCommand.spec,
+  ]
 }
