@@ -35,9 +35,6 @@ let package = Package(
     .library(name: "BcachefsFormat", targets: ["BcachefsFormat"]),
     .library(name: "BcachefsSupport", targets: ["BcachefsSupport"]),
   ],
-  dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.6.0")
-  ],
   targets: [
     systemLibrary("CISAL", pkgConfig: "libisal", apt: "libisal-dev"),
     systemLibrary("CXXHash", pkgConfig: "libxxhash", apt: "libxxhash-dev"),
@@ -65,10 +62,7 @@ let package = Package(
       swiftSettings: hotSettings),
     .executableTarget(
       name: "BcachefsCommand",
-      dependencies: [
-        "Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ],
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
       swiftSettings: settings),
     .executableTarget(
       name: "BcachefsFuzz",
@@ -97,7 +91,9 @@ let package = Package(
       name: "CommandTests", dependencies: ["BcachefsCommand", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "KernelTests", dependencies: ["TestSupport"], exclude: ["guest"],
+      name: "KernelTests",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      exclude: ["guest"],
       swiftSettings: testSettings),
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
   ]

@@ -67,20 +67,54 @@ extension BlockDevice {
     }
   }
 
-  private static func signatures(
-    of descriptor: Int32, name: String
-  ) throws(DeviceError) -> [DeviceSignature] {
+  /// Overwrites the marks of everything that is recognised on the device, so that nobody takes it for
+  /// what it was; its contents stay. Not for simulated devices.
+  ///
+  /// - Throws: `.system`, `.readOnly`, `.unsupported`, `.closed`.
+  public func eraseSignatures() throws(DeviceError) {
+    guard mode == .exclusiveReadWrite else { throw DeviceError(.write, .readOnly, device: name) }
+    guard case .descriptor(let file) = backEnd else {
+      throw DeviceError(.write, .unsupported, device: name)
+    }
+    try begin(.probe, 0, 0)
+    defer { end() }
+    let probe = try unsafe Self.makeProbe(file.descriptor, name: name)
+    defer { unsafe blkid_free_probe(probe) }
+    // A GPT has two headers and a protective MBR: each is found once the one before is gone.
+    for _ in 0..<256 {
+      let answer = unsafe blkid_do_probe(probe)
+      if answer < 0 { throw DeviceError(.probe, .system(EIO), device: name) }
+      guard answer == 0 else { return }
+      guard unsafe blkid_do_wipe(probe, 0) == 0 else {
+        throw DeviceError(.write, .system(errno == 0 ? EIO : errno), device: name)
+      }
+    }
+  }
+
+  private static func makeProbe(
+    _ descriptor: Int32, name: String
+  ) throws(DeviceError) -> blkid_probe {
     guard let probe = unsafe blkid_new_probe() else {
       throw DeviceError(.probe, .system(ENOMEM), device: name)
     }
-    defer { unsafe blkid_free_probe(probe) }
     guard unsafe blkid_probe_set_device(probe, descriptor, 0, 0) == 0 else {
-      throw DeviceError(.probe, .system(errno == 0 ? EIO : errno), device: name)
+      let number = errno
+      unsafe blkid_free_probe(probe)
+      throw DeviceError(.probe, .system(number == 0 ? EIO : number), device: name)
     }
     unsafe blkid_probe_enable_superblocks(probe, 1)
     unsafe blkid_probe_set_superblocks_flags(
-      probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID)
+      probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_MAGIC)
     unsafe blkid_probe_enable_partitions(probe, 1)
+    unsafe blkid_probe_set_partitions_flags(probe, BLKID_PARTS_MAGIC)
+    return unsafe probe
+  }
+
+  private static func signatures(
+    of descriptor: Int32, name: String
+  ) throws(DeviceError) -> [DeviceSignature] {
+    let probe = try unsafe makeProbe(descriptor, name: name)
+    defer { unsafe blkid_free_probe(probe) }
     var found: [DeviceSignature] = []
     // libblkid has some 90 probers; more answers than that would be a fault of its own.
     while found.count < 256 {

@@ -39,7 +39,8 @@ public struct NewImageFile: ~Copyable {
   /// The name it will have.
   public let path: String
   private let replacing: Bool
-  private let temporaryPath: String?
+  /// The hidden name that it has meanwhile; nil where it has none.
+  public let temporaryPath: String?
   private let descriptor: Int32
 
   /// - Parameters:

@@ -35,6 +35,8 @@ public struct ImageBuildRequest: Sendable {
   public var isReproducible = false
   /// Where intermediate results go when they get large.
   public var temporaryDirectory: String?
+  /// Files that are left out where the source has them: the images themselves.
+  public var excluded: Set<HostFileIdentity> = []
 
   public init(sourcePath: String, format: VolumeFormat, fitsDevices: Bool) {
     self.sourcePath = sourcePath
@@ -118,7 +120,7 @@ public struct ImageBuilder {
       hashType: option.type(newSiphash: true) ?? .siphash, hashSeed: hashSeed,
       timeBase: UInt64(bitPattern: format.timeNanoseconds),
       isReproducible: request.isReproducible, blockBytes: Int(format.options[.blockSize]),
-      partBytes: partBytes, excluded: [])
+      partBytes: partBytes, excluded: Set(request.excluded.map(HostFileID.init)))
   }
 
   /// Scanner, readers, assembler: see BuildItem.swift.
@@ -168,6 +170,10 @@ public struct ImageBuilder {
     let perDevice =
       (survey.dataBytes * dataReplicas + metadata * metadataReplicas) / UInt64(devices.count)
     let bytes = perDevice + perDevice / 4 + (64 << 20)
-    for index in format.devices.indices { format.devices[index].byteCount = bytes }
+    for index in format.devices.indices {
+      // Large buckets have a least size of the device, whatever goes in.
+      let atLeast = VolumeFormat.minBucketCount * (format.devices[index].bucketBytes ?? 0)
+      format.devices[index].byteCount = bytes + atLeast
+    }
   }
 }

@@ -45,7 +45,8 @@ public enum VolumeEncryption: Sendable {
   case none
   /// Encrypted; the key lies in the superblock in plain text (`--no_passphrase`).
   case withoutPassphrase
-  case passphrase(String)
+  /// Bytes without a line end or a zero.
+  case passphrase([UInt8])
 }
 
 /// A new volume cannot be what it is asked to be.
@@ -268,11 +269,11 @@ extension VolumeFormat {
   private func addEncryption(
     to superblock: inout Superblock
   ) throws(VolumeFormatError) -> EncryptionKey? {
-    let passphrase: String?
+    let passphrase: [UInt8]?
     switch encryption {
     case .none: return nil
     case .withoutPassphrase: passphrase = nil
-    case .passphrase(let text): passphrase = text
+    case .passphrase(let bytes): passphrase = bytes
     }
     var entropy = RandomSource.system
     // Never from a seed that others may know: repeatable builds have to bring a key of their own.
@@ -282,7 +283,7 @@ extension VolumeFormat {
       var stored = StoredKey(plain: key)
       if let passphrase {
         let wrapping = try EncryptionKey(
-          passphrase: Array(passphrase.utf8).rawBytes, costs: costs)
+          passphrase: passphrase.rawBytes, costs: costs)
         stored = StoredKey(
           wrapping: key, with: wrapping, superblockMagic: superblock.uuid.lo)
       }
