@@ -101,22 +101,27 @@ struct SuperblockCopies {
     }
     do throws(DeviceError) {
       let head = try bytes(at: start, count: Int(min(4096, device.byteCount - start)))
-      return try state(ofHead: head, sector: sector)
+      // What is too short for its own size is found so when it is decoded.
+      let count = (try? Superblock.byteCount(ofHeader: head.rawBytes)) ?? 0
+      guard count > head.count, UInt64(count) <= device.byteCount - start else {
+        return state(of: head, sector: sector)
+      }
+      return state(of: try bytes(at: start, count: count), sector: sector)
     } catch {
       return .bad("\(error)")
     }
   }
 
-  private func state(ofHead head: [UInt8], sector: UInt64) throws(DeviceError) -> State {
-    var whole = head
+  private func state(of whole: [UInt8], sector: UInt64) -> State {
     do throws(FormatError) {
-      let count = try Superblock.byteCount(ofHeader: head.rawBytes)
-      guard UInt64(count) <= device.byteCount - sector * 512 else {
-        return .bad("it reaches beyond the end of the device")
-      }
-      if count > head.count { whole = try readWhole(sector: sector, count: count) }
       let superblock = try Superblock(decoding: whole.rawBytes)
-      try superblock.validate()
+      do throws(FormatError) {
+        try superblock.validate()
+      } catch {
+        // Of a format that is not read anyway: that is what has to be said.
+        try FormatSupport.checkReadable(superblock)
+        throw error
+      }
       guard superblock.sector == sector else {
         return .bad("it says that it stands in sector \(superblock.sector)")
       }
@@ -127,19 +132,24 @@ struct SuperblockCopies {
     }
   }
 
-  /// A device that fails within the copy gives a copy that is too short.
-  private func readWhole(sector: UInt64, count: Int) throws(FormatError) -> [UInt8] {
-    do throws(DeviceError) {
-      return try bytes(at: sector * 512, count: count)
-    } catch {
-      throw FormatError(.truncated, "bch_sb", expected: UInt64(count))
-    }
-  }
-
+  /// Any range of the device, by whole blocks.
   private func bytes(at offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
+    let unit = UInt64(max(device.blockSizeBytes, 512))
+    let start = offset / unit * unit
+    let (end, overflow) = offset.addingReportingOverflow(UInt64(count))
+    guard !overflow, end <= device.byteCount else {
+      throw DeviceError(
+        .read, .outOfBounds(deviceBytes: device.byteCount), device: device.name,
+        offsetBytes: offset, lengthBytes: UInt64(count))
+    }
+    let rounded = min((end - start + unit - 1) / unit * unit, device.byteCount - start)
+    var buffer = AlignedBuffer(byteCount: Int(rounded))
+    var span = buffer.mutableBytes
+    try device.read(into: &span, atByte: start)
     var bytes = [UInt8](repeating: 0, count: count)
-    var span = bytes.mutableRawBytes
-    try device.read(into: &span, atByte: offset)
+    var target = bytes.mutableRawBytes
+    let first = Int(offset - start)
+    target.copy(buffer.bytes.extracting(first..<first + count), to: 0)
     return bytes
   }
 

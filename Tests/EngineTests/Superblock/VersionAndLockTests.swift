@@ -52,6 +52,7 @@ import Testing
     try fixture.rewrite(0) {
       $0.version = MetadataVersion(0, minor)
       $0.versionMin = $0.version
+      $0.removeSection(.downgrade)
     }
     let text = expectError(.unsupported) { try fixture.open() }
     #expect(text.contains("format version 0.\(minor)"))
@@ -139,10 +140,7 @@ import Testing
     var random = RandomSource(seed: seed)
     let fixture = try OpeningFixture(name)
     let superblock = try fixture.superblock(0)
-    let sectors = Array(superblock.layout.copySectors)
     let original = try superblock.encode(sector: 8)
-    // only the first copy is left, so that what is changed in it counts
-    for sector in sectors.dropFirst() { try fixture.destroy(0, sectors: sector..<sector + 2) }
     var opened = 0
     for _ in 0..<400 {
       var bytes = original
@@ -155,7 +153,9 @@ import Testing
       var options = VolumeOptions.on(.veryDegraded)
       if random.next() % 2 == 0 { options[.noSplitbrainCheck] = 1 }
       let unlock = UnlockSource(usesKeyring: false)
-      if (try? fixture.open(options: options, unlock: unlock)) != nil { opened += 1 }
+      // the backups are whole: only the first copy counts here
+      let media = try? fixture.open(options: options, unlock: unlock)
+      if media?.superblock.sector == 8 { opened += 1 }
     }
     // most bytes are those of counters and names
     #expect(name == "encrypted" || opened > 20)
