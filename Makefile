@@ -43,7 +43,7 @@ bench: setup
 
 test-kernel: setup
 	@BCACHEFS_TEST_KERNEL="$$(scripts/build-test-kernel)" && export BCACHEFS_TEST_KERNEL && \
-	  scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
+	  BCACHEFS_TEST_LONG=1 scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
 
 fuzz: setup
 	swift build -c release --product bcachefs-fuzz

@@ -91,7 +91,9 @@ let package = Package(
       name: "CommandTests", dependencies: ["BcachefsCommand", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "KernelTests", dependencies: ["TestSupport"], exclude: ["guest"],
+      name: "KernelTests",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      exclude: ["guest"],
       swiftSettings: testSettings),
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
   ]

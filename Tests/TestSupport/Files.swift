@@ -56,3 +56,9 @@ public func environmentVariable(_ name: String) -> String? {
   guard let value = ProcessInfo.processInfo.environment[name], !value.isEmpty else { return nil }
   return value
 }
+
+/// Whether the tests that take minutes run too: `BCACHEFS_TEST_LONG` says so.
+public let runsLongTests = environmentVariable("BCACHEFS_TEST_LONG") != nil
+
+/// Why they are skipped otherwise.
+public let longTestsMissing = "takes minutes: BCACHEFS_TEST_LONG=1 runs it"

@@ -170,6 +170,10 @@ public struct ImageBuilder {
     let perDevice =
       (survey.dataBytes * dataReplicas + metadata * metadataReplicas) / UInt64(devices.count)
     let bytes = perDevice + perDevice / 4 + (64 << 20)
-    for index in format.devices.indices { format.devices[index].byteCount = bytes }
+    for index in format.devices.indices {
+      // Large buckets have a least size of the device, whatever goes in.
+      let atLeast = VolumeFormat.minBucketCount * (format.devices[index].bucketBytes ?? 0)
+      format.devices[index].byteCount = bytes + atLeast
+    }
   }
 }

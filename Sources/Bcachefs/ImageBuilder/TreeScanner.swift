@@ -245,11 +245,14 @@ final class TreeScanner {
   ///
   /// - Returns: false when no directory is open.
   private func placeNextChild() throws(ImageError) -> Bool {
-    if let (item, ranges) = remainder {
-      cut(item, ranges, isFirst: false)
+    // What is changed is taken out first: its arrays would be copied for each child otherwise.
+    if case (let item, var ranges)? = remainder {
+      remainder = nil
+      cut(item, &ranges, isFirst: false)
       return true
     }
     guard var current = cursor else { return false }
+    cursor = nil
     if current.next < current.children.count {
       let child = current.children[current.next]
       let slot = current.slots[current.next]
@@ -264,7 +267,6 @@ final class TreeScanner {
     current.records.sort { $0.slot < $1.slot }
     makeRoom(for: 0)
     batch.steps.append(.dirents(directory: current.directory.inode, current.records))
-    cursor = nil
     return true
   }
 
@@ -310,12 +312,12 @@ final class TreeScanner {
           path: directory.path.appending(child.name), inode: inode.number,
           hashSeed: inode.hashSeed, index: directoriesSeen))
     }
-    let ranges = try dataRanges(child, inode.size, in: current)
+    var ranges = try dataRanges(child, inode.size, in: current)
     cut(
       BuildItem(
         inode: inode, stat: child.stat, parent: child.stat == nil ? nil : current.source,
         name: child.name, dataRange: 0..<0, isFirstPart: true, isLastPart: true, hostXattrs: []),
-      ranges, isFirst: true)
+      &ranges, isFirst: true)
     return inode.number
   }
 
@@ -353,8 +355,7 @@ final class TreeScanner {
   // MARK: - Batches
 
   /// Puts the next part of a file into the batch and keeps the rest for later.
-  private func cut(_ item: BuildItem, _ ranges: [Range<UInt64>], isFirst: Bool) {
-    var rest = ranges
+  private func cut(_ item: BuildItem, _ rest: inout [Range<UInt64>], isFirst: Bool) {
     var part: Range<UInt64> = 0..<0
     if let next = rest.popLast() {
       let end = min(next.upperBound, next.lowerBound + UInt64(parameters.partBytes))

@@ -147,14 +147,18 @@ struct VolumeConstruction {
     }
   }
 
-  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB.
+  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB. But not less than
+  /// 8 MiB where that is no more than a 16th of the device: the driver's journal gets stuck for good
+  /// when less is all that it has and much is dirty at once.
   private static func takeJournal(
     _ space: BucketSpace, _ device: DeviceFormat
   ) throws(ImageError) -> Range<UInt64> {
     guard device.dataAllowed.contains(.journal) else { return 0..<0 }
     let bucketBytes = device.bucketBytes ?? 1
     let most = min(8192, (16 << 20) / UInt64(space.bucketSectors))
-    let count = min(max(device.byteCount / bucketBytes / 256, 8), max(most, 8))
+    let buckets = device.byteCount / bucketBytes
+    let enough = min((8 << 20) / bucketBytes, buckets / 16)
+    let count = min(max(buckets / 256, enough, 8), max(most, 8))
     var first: UInt64?
     for _ in 0..<count {
       guard let bucket = space.take() else { throw .noSpace }
@@ -246,7 +250,7 @@ struct VolumeConstruction {
       // Room to mount it and change it: reserves, and an eighth more than is used.
       let bucketBytes = UInt64(space.bucketSectors) * 512
       let used = space.highestUsedBucket
-      let spare = max(used / 8, 128, (32 << 20) / bucketBytes)
+      let spare = max(used / 8, 128, (64 << 20) / bucketBytes)
       let count = max(
         used + spare + UInt64(lateBucketsPerDevice[index]), VolumeFormat.minBucketCount)
       let layout = try encoding { () throws(FormatError) in
