@@ -22,13 +22,15 @@
 //        after   good     no           no       unflushed
 //        after   good     no           yes      unflushed      (not possible: it would be the tail)
 //        after   damaged  any          any      torn
-//      Numbers within of which nothing was found, and that are not blacklisted, are missing; reading
-//      goes on, and says so.
+//      Numbers within of which nothing was found, and that are not blacklisted, are missing:
+//      reading goes on, and says so.
 // Invariants
 //   (1) Every combination matches exactly one row of its table (tested).
 //   (2) A copy with a bad checksum decides nothing but `damaged` and `torn`. (Upstream replays the
 //       contents of damaged entries that are not the last one; here they are told as missing.)
 // Source: journal_io.c, `journal_entry_add`, `bch2_journal_read`.
+
+internal import BcachefsSupport
 
 /// What becomes of a journal entry.
 enum JournalFate: UInt8, Sendable, CaseIterable {
@@ -131,16 +133,16 @@ enum JournalDecision {
   ]
 
   static func copyRow(_ copies: Copies, hasBad: Bool) -> CopyRow {
-    for row in copyRows where row.copies == copies && (row.hasBad ?? hasBad) == hasBad {
-      return row
-    }
-    fatalError("the table of copies has a row for everything")
+    let index = copyRows.firstIndex { $0.copies == copies && ($0.hasBad ?? hasBad) == hasBad }
+    invariant(index != nil, "the table of copies has a row for everything")
+    return copyRows[index ?? 0]
   }
 
   static func fateRow(
     _ place: Place, isGood: Bool, isBlacklisted: Bool, isFlush: Bool
   ) -> FateRow {
-    for row in fateRows where row.matches(place, isGood, isBlacklisted, isFlush) { return row }
-    fatalError("the table of fates has a row for everything")
+    let index = fateRows.firstIndex { $0.matches(place, isGood, isBlacklisted, isFlush) }
+    invariant(index != nil, "the table of fates has a row for everything")
+    return fateRows[index ?? 0]
   }
 }

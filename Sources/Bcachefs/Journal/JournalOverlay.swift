@@ -6,8 +6,8 @@
 //      stand in their entry. Nothing is copied.
 //   2. `finish` sorts, and of several keys at exactly the same place keeps the last one: only it
 //      counts. The keys that are left are copied, with their values, into one block of memory.
-//   3. A btree cursor merges: at each position the overlay's key is in the place of the btree's. Keys
-//      of type deleted and whiteout are kept: they hide what the btree has at their position.
+//   3. A btree cursor merges: at each position the overlay's key is in the place of the btree's.
+//      Keys of type deleted and whiteout are kept: they hide what the btree has at their position.
 //   4. Keys of type accounting are deltas: all of them are kept, oldest first. One counts when its
 //      version is newer than that of the btree's key at that position; counters add up.
 // Invariants
@@ -55,8 +55,8 @@ final class JournalOverlay: Sendable {
 
   var count: Int { rows.count }
 
-  /// The first row at or after a position of a level of a btree; it may belong to the next level, or
-  /// be `count`.
+  /// The first row at or after a position of a level of a btree; it may belong to the next level,
+  /// or be `count`.
   func lowerBound(_ btree: BTreeID, _ level: UInt8, _ position: BPos) -> Int {
     var (low, high) = (0, rows.count)
     while low < high {

@@ -24,8 +24,8 @@ enum JournalReader {
   struct Options: Sendable {
     /// Lists the entries of a clean volume too; its roots still come from the clean section.
     var readsEvenIfClean = false
-    /// Lists every entry on the devices with its bytes, however old. Without it entries that are not
-    /// needed may be left out, and none keeps its bytes.
+    /// Lists every entry on the devices with its bytes, however old. Without it entries that are
+    /// not needed may be left out, and none keeps its bytes.
     var keepsEntries = false
   }
 
@@ -49,7 +49,7 @@ enum JournalReader {
     var replayed: Range<UInt64> = 0..<0
     var newest: UInt64 = clean?.journalSeq ?? 0
     if !isClean || options.readsEvenIfClean {
-      let found = try scan(media, keepsAll: options.keepsEntries, &warnings)
+      let found = try scan(media, blacklist, keepsAll: options.keepsEntries, &warnings)
       entries = merge(found, &warnings)
       replayed = decide(&entries, blacklist, tells: !isClean, &warnings)
       newest = max(newest, entries.last { $0.places[0].isChecksumGood }?.sequence ?? 0)
@@ -96,7 +96,8 @@ enum JournalReader {
 
   /// What all members hold, in the members' order.
   private static func scan(
-    _ media: VolumeMedia, keepsAll: Bool, _ warnings: inout JournalWarnings
+    _ media: VolumeMedia, _ blacklist: JournalBlacklist, keepsAll: Bool,
+    _ warnings: inout JournalWarnings
   ) throws(VolumeError) -> [FoundJournalEntry] {
     var members: [UInt8] = []
     for (index, member) in media.superblock.members.enumerated().prefix(256)
@@ -120,7 +121,7 @@ enum JournalReader {
       },
       transform: { (member: UInt8, _) throws(VolumeError) -> MemberScan in
         guard let device = media.device(member) else { return MemberScan() }
-        return try scan(member, device, media, keepsAll: keepsAll)
+        return try scan(member, device, media, blacklist, keepsAll: keepsAll)
       },
       consume: { (scan: MemberScan) throws(VolumeError) in
         found += scan.found
@@ -137,7 +138,8 @@ enum JournalReader {
   /// A member whose superblock does not say where its journal is counts as missing: others may have
   /// what it had.
   private static func scan(
-    _ member: UInt8, _ device: BlockDevice, _ media: VolumeMedia, keepsAll: Bool
+    _ member: UInt8, _ device: BlockDevice, _ media: VolumeMedia,
+    _ blacklist: JournalBlacklist, keepsAll: Bool
   ) throws(VolumeError) -> MemberScan {
     let map: JournalMap
     do throws(VolumeError) {
@@ -147,7 +149,7 @@ enum JournalReader {
       warnings.append(.memberUnread(device: member, "\(error)"))
       return MemberScan(warnings: warnings)
     }
-    var scan = JournalScan(map, media: media, keepsAll: keepsAll)
+    var scan = JournalScan(map, media: media, blacklist, keepsAll: keepsAll)
     try scan.run(device)
     return MemberScan(found: scan.found, warnings: scan.warnings)
   }

@@ -4,7 +4,8 @@
 // How it works
 //   The parts of an entry are taken in order. `btree_root` replaces the root of its btree, `usage`
 //   and `clock` set counters, `blacklist` adds to the list, keys go to the overlay. The others say
-//   what happened (`log`, `overwrite`, `datetime`) or what is counted elsewhere now; nothing is done.
+//   what happened (`log`, `overwrite`, `datetime`) or what is counted elsewhere now: nothing is
+//   done.
 // Invariants
 //   (1) A part that contradicts the format is left out, and told; what follows it is used. A part
 //       beyond its entry's end ends the entry. A root that cannot be used is a lost root, not an

@@ -2,16 +2,16 @@
 // Finding the journal entries on one device.
 //
 // How it works
-//   1. The first block of each bucket tells whether the bucket is in use: it begins with an entry of
-//      this volume, or the bucket is done. A bucket in use is read whole.
+//   1. The first block of each bucket tells whether the bucket is in use: it begins with an entry
+//      of this volume, or the bucket is done. A bucket in use is read whole.
 //   2. Entries follow each other, each padded to whole blocks. An entry with a bad checksum is
 //      remembered as damaged, and its size believed as long as it lies in the bucket; what follows
 //      is looked for block by block from then on. What lies within a damaged entry is never looked
 //      at: file contents may stand there that were made to look like an entry.
 //   3. An entry older than the one before it is of the time before the bucket was used again: the
 //      rest of the bucket is that old too.
-//   4. A good, flushed entry says from which number on entries are needed. Older ones are forgotten
-//      as soon as that is known, unless everything is asked for.
+//   4. A good, flushed entry that is not blacklisted says from which number on entries are needed.
+//      Older ones are forgotten as soon as that is known, unless everything is asked for.
 // Invariants
 //   (1) Bytes of good entries are kept, of bad ones never; those of one bucket do not overlap, so
 //       memory is bounded by the journal's size, time by that and `checksumFactor`.
@@ -35,24 +35,28 @@ struct JournalScan: Sendable {
   /// A bucket's bytes may be checksummed this many times, in case damaged sizes overlap.
   static var checksumFactor: Int { 8 }
   /// After a failed read the bucket is read again in pieces of this many bytes.
-  static var pieceByteCount: Int { 64 << 10 }
+  static var pieceByteCount: Int { 4096 }
 
   let map: JournalMap
   let magic: UInt64
   let blockByteCount: Int
   let key: EncryptionKey?
+  /// Entries on it say nothing of what is needed.
+  let blacklist: JournalBlacklist
   /// Keeps everything, however old.
   let keepsAll: Bool
 
   private(set) var found: [FoundJournalEntry] = []
   private(set) var warnings = JournalWarnings()
-  /// Entries below this are not needed: the largest `last_seq` of good, flushed entries.
+  /// Entries below this are not needed: the largest `last_seq` of good, flushed entries
+  /// that are not blacklisted.
   private var neededFrom: UInt64 = 0
   /// What stands in `found` and is not needed any more is removed when it has doubled.
   private var nextForgetting = 1024
 
-  init(_ map: JournalMap, media: VolumeMedia, keepsAll: Bool) {
+  init(_ map: JournalMap, media: VolumeMedia, _ blacklist: JournalBlacklist, keepsAll: Bool) {
     self.map = map
+    self.blacklist = blacklist
     magic = media.superblock.jsetMagic
     blockByteCount = max(1, Int(media.superblock.blockSizeSectors)) << 9
     key = media.key
@@ -61,8 +65,8 @@ struct JournalScan: Sendable {
 
   /// Reads all buckets.
   ///
-  /// - Throws: `.locked` for encrypted entries without a key, `.unsupported` for entries of a format
-  ///   that cannot be read. Read errors are warnings.
+  /// - Throws: `.locked` for encrypted entries without a key, `.unsupported` for entries of a
+  ///   format that cannot be read. Read errors are warnings.
   mutating func run(_ device: BlockDevice) throws(VolumeError) {
     let firstBlock = HeapBuffer(byteCount: min(blockByteCount, map.bucketByteCount))
     var whole: HeapBuffer?
@@ -201,7 +205,9 @@ struct JournalScan: Sendable {
       return
     }
     found.append(FoundJournalEntry(header: header, place: place, bytes: copy))
-    if header.isFlush { neededFrom = max(neededFrom, header.lastSeq) }
+    if header.isFlush && !blacklist.isBlacklisted(header.seq) {
+      neededFrom = max(neededFrom, header.lastSeq)
+    }
     if found.count >= nextForgetting {
       forget()
       nextForgetting = max(1024, 2 * found.count)
