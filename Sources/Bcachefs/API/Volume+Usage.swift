@@ -29,19 +29,39 @@ extension Volume {
 
   /// All counters, by their positions.
   public func accounting() throws(VolumeError) -> [AccountingCount] {
-    let cursor = BTreeCursor(forest, .accounting)
-    var result: [AccountingCount] = []
+    var counters: [BPos: [Int64]] = [:]
+    var versions: [BPos: BVersion] = [:]
+    // Keys of the journal are deltas here, which add up: they are not laid over the btree's.
+    let onDisk = BTreeForest(nodes: forest.nodes, roots: forest.roots, overlay: nil)
+    let cursor = BTreeCursor(onDisk, .accounting)
     while let found = try cursor.next() {
-      guard found.key.type == .accounting, let key = AccountingKey(found.key.position) else {
-        continue
-      }
-      let counters = try decoding(found) { (value) throws(FormatError) in
-        let counts = try Accounting(decoding: value)
-        return (0..<min(counts.count, Accounting.maxCount)).map { counts[$0] }
-      }
-      result.append(AccountingCount(key: key, counters: counters))
+      guard found.key.type == .accounting else { continue }
+      counters[found.key.position] = try counts(found)
+      versions[found.key.position] = found.key.version
     }
-    return result
+    if let overlay = forest.overlay {
+      for index in overlay.range(.accounting, 0) {
+        let delta = overlay.reference(at: index)
+        let position = delta.key.position
+        guard delta.key.type == .accounting, versions[position] ?? .zero < delta.key.version
+        else { continue }
+        let changes = try counts(delta)
+        let old = counters[position] ?? []
+        counters[position] = (0..<max(old.count, changes.count)).map { index in
+          (index < old.count ? old[index] : 0) &+ (index < changes.count ? changes[index] : 0)
+        }
+      }
+    }
+    return counters.sorted { $0.key < $1.key }.compactMap { position, values in
+      AccountingKey(position).map { AccountingCount(key: $0, counters: values) }
+    }
+  }
+
+  private func counts(_ found: KeyReference) throws(VolumeError) -> [Int64] {
+    try decoding(found) { (value) throws(FormatError) in
+      let counts = try Accounting(decoding: value)
+      return (0..<min(counts.count, Accounting.maxCount)).map { counts[$0] }
+    }
   }
 
   /// Btree nodes that upstream reserves on each device: four updates of the deepest tree

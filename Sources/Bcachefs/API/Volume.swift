@@ -71,17 +71,20 @@ public final class Volume: Sendable {
       superblockMagic: superblock.uuid.lo, key: media.key,
       blockBytes: Int(superblock.blockSizeSectors) * 512,
       nodeBytes: Int(superblock[Superblock.Layout.btreeNodeSize]) * 512,
-      isBlacklisted: journal.isBlacklisted)
+      isBlacklisted: { journal.isBlacklisted($0) })
     let nodes = NodeReader(
       media: media, decoder: decoder, cacheBytes: cacheBytes, report: damages.add)
-    forest = BTreeForest(nodes: nodes, roots: journal.roots, overlay: journal.overlay)
+    forest = BTreeForest(
+      nodes: nodes, roots: journal.btreeRoots,
+      overlay: journal.overlay.count > 0 ? journal.overlay : nil)
+    warnings = media.warnings + journal.warnings.map(\.description)
     snapshots = try SnapshotTable(forest)
   }
 
   public var superblock: Superblock { media.superblock }
 
   /// What was noticed while opening and did not prevent it.
-  public var warnings: [String] { media.warnings }
+  public let warnings: [String]
 
   /// Copies found bad so far, a line each; the reads succeeded if any other copy was good.
   public var damage: [String] { damages.lines }

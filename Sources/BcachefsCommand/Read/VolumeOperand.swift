@@ -10,12 +10,14 @@ enum VolumeOperand {
     OptionSpec(
       "passphrase_file", .required(hint: "FILE"), isPath: true,
       help: "unlock an encrypted volume with the first line of FILE; without it the terminal is "
-        + "asked")
+        + "asked"),
+    OptionSpec("degraded", help: "go on when members are missing whose data others have, too"),
+    OptionSpec("very_degraded", help: "go on when data is missing"),
   ]
   static let json = OptionSpec("json", help: "print JSON")
 
   static let text =
-    "VOLUME is named as for mount: one device or image file, or several with colons between them. "
+    "VOLUME is named as for mount: DEV[:DEV...] for devices and image files, UUID=... or LABEL=.... "
     + "It is opened read-only: not a byte of it is changed."
 
   /// Opens the volume that the first operand names.
@@ -31,29 +33,19 @@ enum VolumeOperand {
   private static func open(
     _ name: String, _ arguments: ParsedArguments
   ) throws(CommandFailure) -> Volume {
-    let file = arguments.value(of: "passphrase_file")
-    let passphrase = try file.map { (file) throws(CommandFailure) in
-      try Passphrase.read(file: file)
-    }
-    do throws(VolumeError) {
-      return try open(name, passphrase)
-    } catch {
-      guard error.code == .locked, file == nil, Terminal.inputIsTerminal,
-        let typed = Terminal.readHidden("Enter passphrase: ")
-      else { throw CommandFailure(error) }
-      do throws(VolumeError) {
-        return try open(name, typed)
-      } catch {
-        throw CommandFailure(error)
-      }
+    var options = VolumeOptions()
+    if arguments.contains("degraded") { options[.degraded] = 1 }
+    if arguments.contains("very_degraded") { options[.veryDegraded] = 1 }
+    let unlock = UnlockSource(
+      passphraseFile: arguments.value(of: "passphrase_file"),
+      ask: Terminal.inputIsTerminal ? { @Sendable in ask($0) } : nil)
+    return try reading { () throws(VolumeError) in
+      try Volume.open(try VolumeSources(parsing: name), options: options, unlock: unlock)
     }
   }
 
-  private static func open(
-    _ name: String, _ passphrase: [UInt8]?
-  ) throws(VolumeError) -> Volume {
-    let paths = name.split(separator: ":", omittingEmptySubsequences: true).map(String.init)
-    return try Volume.scratchOpen(paths, passphrase.map { String(decoding: $0, as: UTF8.self) })
+  @Sendable private static func ask(_ prompt: String) -> String? {
+    Terminal.readHidden(prompt).map { String(decoding: $0, as: UTF8.self) }
   }
 
   /// Runs `body`; an error of the volume ends the command.
