@@ -11,7 +11,8 @@ internal import BcachefsFormat
 enum Commands {
   static let groups: [(title: String, commands: [CommandSpec])] = [
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
-    ("Look at volumes", [ShowSuperCommand.spec]),
+    ("Look at volumes", [ShowSuperCommand.spec] + ReadCommands.inspection),
+    ("Read files of volumes", ReadCommands.all),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),
   ]
 

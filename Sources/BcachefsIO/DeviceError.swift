@@ -22,6 +22,7 @@ public struct DeviceError: Error, Sendable, Equatable {
     case probe
     case list = "list the block devices in"
     case publish
+    case addKey = "add a key to"
   }
 
   /// Why it failed.

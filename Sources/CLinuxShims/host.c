@@ -167,6 +167,15 @@ int64_t linux_xattr_get(
   return count < 0 ? proc_error(errno) : count;
 }
 
+int linux_xattr_set(
+    int fd, const char *name, const char *key, const void *value, size_t byte_count) {
+  char path[PROC_PATH_MAX];
+  if (!*name) return fsetxattr(fd, key, value, byte_count, 0) < 0 ? -errno : 0;
+  // Only the last part of this path is not ours, and a link there is not followed.
+  print_proc_path(path, sizeof path, fd, name);
+  return lsetxattr(path, key, value, byte_count, 0) < 0 ? (int)proc_error(errno) : 0;
+}
+
 int64_t linux_seek_data(int fd, int64_t offset) {
   off_t found = lseek(fd, offset, SEEK_DATA);
   return found < 0 ? -errno : found;

@@ -39,7 +39,7 @@ struct NodeDecoder {
   let isBlacklisted: @Sendable (UInt64) -> Bool
 
   /// A block that was verified: where its keys are.
-  private struct Block {
+  struct Block {
     let bset: BSetHeader
     let keys: Range<Int>
   }
@@ -96,7 +96,7 @@ struct NodeDecoder {
       header: header, minKey: minKey, maxKey: maxKey, image: image, entries: visible)
   }
 
-  private func roundedToBlock(_ byteOffset: Int) -> Int {
+  func roundedToBlock(_ byteOffset: Int) -> Int {
     (byteOffset + blockBytes - 1) / blockBytes * blockBytes
   }
 
@@ -135,7 +135,7 @@ struct NodeDecoder {
   // MARK: - Blocks
 
   /// The next block, nil where something else stands there.
-  private func nextBlock(
+  func nextBlock(
     _ image: HeapBuffer, at start: Int, limit: Int, after first: BSetHeader
   ) throws(FormatError) -> Block? {
     guard limit - start >= BTreeNodeHeader.EntryLayout.keys else { return nil }
@@ -146,7 +146,7 @@ struct NodeDecoder {
   }
 
   /// Verifies the checksum of the block at `start` and decrypts it.
-  private func readBlock(
+  func readBlock(
     _ image: HeapBuffer, at start: Int, limit: Int
   ) throws(FormatError) -> Block {
     let isFirst = start == 0

@@ -40,7 +40,7 @@ final class NodeReader: Sendable {
 
   private static let shardCount = 16
   private let media: VolumeMedia
-  private let decoder: NodeDecoder
+  let decoder: NodeDecoder
   private let shards: [Mutex<Shard>.Box]
   private let shardLimitBytes: Int
   private let report: @Sendable (ReadDamage) -> Void
@@ -82,7 +82,7 @@ final class NodeReader: Sendable {
     return node
   }
 
-  private func interpret(
+  func interpret(
     _ pointer: KeyReference, _ btree: BTreeID, _ level: Int
   ) throws(VolumeError) -> (NodeExpectation, [ExtentPtr]) {
     do throws(FormatError) {
@@ -138,7 +138,7 @@ final class NodeReader: Sendable {
         + "readable: \(failures.joined(separator: "; "))")
   }
 
-  private func fill(
+  func fill(
     _ image: HeapBuffer, from device: BlockDevice, atSector sector: UInt64
   ) throws(VolumeError) {
     do throws(DeviceError) {

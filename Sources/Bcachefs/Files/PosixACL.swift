@@ -37,6 +37,32 @@ enum PosixACL {
     return result
   }
 
+  /// The form that Linux hands out, nil if `bytes` are not an ACL as it stands on disk.
+  static func linuxForm(ofDisk bytes: [UInt8]) -> [UInt8]? {
+    let span = bytes.rawBytes
+    guard span.byteCount >= 4, span[LEField<UInt32>(0)] == diskVersion else { return nil }
+    var result: [UInt8] = []
+    append(linuxVersion, to: &result)
+    var offset = 4
+    while offset < span.byteCount {
+      guard span.byteCount - offset >= 4 else { return nil }
+      let tag = span[LEField<UInt16>(offset)]
+      append(tag, to: &result)
+      append(span[LEField<UInt16>(offset + 2)], to: &result)
+      offset += 4
+      if tag == userTag || tag == groupTag {
+        guard span.byteCount - offset >= 4 else { return nil }
+        append(span[LEField<UInt32>(offset)], to: &result)
+        offset += 4
+      } else if shortTags.contains(tag) {
+        append(UInt32.max, to: &result)
+      } else {
+        return nil
+      }
+    }
+    return result
+  }
+
   private static func append(_ value: some FixedWidthInteger, to bytes: inout [UInt8]) {
     for index in 0..<value.bitWidth / 8 {
       bytes.append(UInt8(truncatingIfNeeded: value >> (index * 8)))

@@ -58,16 +58,6 @@ struct EncodedChunk: Sendable {
 }
 
 extension DataParameters {
-  /// The nonce of a chunk (C: `extent_nonce`).
-  private func nonce(_ crc: ExtentCrc, _ version: BVersion) -> Nonce {
-    let type = crc.isCompressed ? UInt32(crc.compressionType) : 0
-    let size = crc.isCompressed ? crc.uncompressedSize : 0
-    return Nonce(
-      counter: size << 22, UInt32(truncatingIfNeeded: version.lo),
-      UInt32(truncatingIfNeeded: version.lo >> 32), version.hi | type << 24
-    ).flipping(.extent).adding(bytes: Int(crc.nonce) * 512)
-  }
-
   /// Encrypts and checksums a chunk that lies ready in `stored`.
   func seal(
     _ stored: inout MutableRawSpan, fileSector: UInt64, sectors: UInt32,
@@ -78,7 +68,7 @@ extension DataParameters {
     crc.compressionType = compressionType.rawValue
     crc.checksumType = checksumType.rawValue
     if checksumType.isEncryption, let key {
-      key.applyChaCha20(to: &stored, nonce: nonce(crc, version))
+      key.applyChaCha20(to: &stored, nonce: crc.nonce(version: version))
     }
     crc.checksum = try checksum(stored.bytes, crc, version)
     return EncodedChunk(
@@ -90,7 +80,7 @@ extension DataParameters {
     _ stored: RawSpan, _ crc: ExtentCrc, _ version: BVersion
   ) throws(ImageError) -> Checksum128 {
     do throws(ChecksumError) {
-      return try checksumType.checksum(stored, key: key, nonce: nonce(crc, version))
+      return try checksumType.checksum(stored, key: key, nonce: crc.nonce(version: version))
     } catch {
       throw .checksum(error)
     }

@@ -203,6 +203,9 @@ public struct JSetKeyIterator: ~Escapable {
     return key
   }
 
+  /// Where the key that `next` returned last starts in the list. Bytes.
+  public var offset: Int { start }
+
   /// The value of the key that `next` returned last; empty after the end or an error.
   public var value: RawSpan {
     @_lifetime(copy self)

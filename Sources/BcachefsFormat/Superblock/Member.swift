@@ -57,6 +57,10 @@ public struct Member: Hashable, Sendable {
   /// What stands for a device that does not exist in a list of devices (`BCH_SB_MEMBER_INVALID`).
   public static let invalidDevice: UInt8 = 255
 
+  /// What newer formats put in the slot of a removed device that pointers may still name
+  /// (`BCH_SB_MEMBER_DELETED_UUID`).
+  public static let deletedUUID = UUID(lo: UInt64.max, hi: 0xeff7_3d80_cf60_6ad9)
+
   /// Zero when the slot is free.
   public var uuid: UUID
   /// Size of the device in buckets.
@@ -160,8 +164,8 @@ public struct Member: Hashable, Sendable {
 
   // MARK: What the flags say
 
-  /// Whether the slot holds a device.
-  public var isAlive: Bool { !uuid.isZero }
+  /// Whether the slot holds a device (`bch2_member_alive`).
+  public var isAlive: Bool { !uuid.isZero && uuid != Self.deletedUUID }
 
   public var state: MemberState {
     get { MemberState(rawValue: UInt8(truncatingIfNeeded: Layout.state.get(flags))) }

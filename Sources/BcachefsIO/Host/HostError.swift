@@ -17,6 +17,13 @@ public struct HostError: Error, Sendable, Equatable {
     case listXattrs = "list the extended attributes of"
     case readXattr = "read an extended attribute of"
     case findHoles = "find the holes of"
+    case create
+    case write = "write to"
+    case remove
+    case setOwner = "set the owner of"
+    case setMode = "set the permissions of"
+    case setTimes = "set the times of"
+    case setXattr = "set an extended attribute of"
     case createSpill = "create a temporary file in"
     case appendToSpill = "write to a temporary file in"
     case readFromSpill = "read back a temporary file in"
@@ -73,6 +80,14 @@ public struct HostError: Error, Sendable, Equatable {
     self.detail = detail
   }
 
+  /// Whether everything that follows will fail likewise: no space, a read-only or broken filesystem.
+  public var endsEverything: Bool {
+    switch reason {
+    case .system(ENOSPC), .system(EDQUOT), .system(EROFS), .system(EIO): true
+    default: false
+    }
+  }
+
   /// The errno that says the same, for callers that speak POSIX.
   public var errorNumber: Int32 {
     switch reason {
@@ -121,7 +136,9 @@ extension HostError: CustomStringConvertible {
     case .symbolicLink, .notARegularFile: "see that nobody changes the tree meanwhile"
     case .system(EACCES), .system(EPERM): "check its permissions, or run as root"
     case .system(EMFILE), .system(ENFILE): "raise the limit of open files (ulimit -n)"
-    case .system(ENOSPC), .system(EDQUOT): "free some space, or set TMPDIR to another place"
+    case .system(ENOSPC), .system(EDQUOT):
+      operation == .appendToSpill || operation == .createSpill
+        ? "free some space, or set TMPDIR to another place" : "free some space there"
     case .system(ENOSYS) where operation == .listXattrs || operation == .readXattr:
       "mount /proc, or use Linux 6.13 or later"
     case .system(EIO), .malformedListing:

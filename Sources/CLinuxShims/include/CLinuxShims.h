@@ -68,3 +68,4 @@ int linux_temporary_add(const char *path);
 void linux_temporary_forget(const char *path);
 
 #include "host.h"
+#include "keyring.h"

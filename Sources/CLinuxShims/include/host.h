@@ -62,6 +62,11 @@ void linux_xattrat_avoid(int avoid);
 int64_t linux_xattr_get(
     int fd, const char *name, const char *key, void *buffer, size_t byte_count);
 
+/// Sets the attribute `key` of `name` in `fd`, links not followed (of `fd` itself if empty). 0 when
+/// done. -ENOSYS: needs /proc, which is not mounted.
+int linux_xattr_set(
+    int fd, const char *name, const char *key, const void *value, size_t byte_count);
+
 /// lseek with SEEK_DATA, SEEK_HOLE.
 int64_t linux_seek_data(int fd, int64_t offset);
 int64_t linux_seek_hole(int fd, int64_t offset);

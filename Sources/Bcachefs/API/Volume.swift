@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+// An open volume, read-only: names, attributes, contents.
+//
+// How it works
+//   1. Opening assembles the devices, reads the btree roots (from the clean section, or from the journal
+//      with its keys laid over the btrees) and the table of snapshots.
+//   2. A file is named by its subvolume and inode number. The subvolume's snapshot decides which keys
+//      are seen.
+// Invariants
+//   (1) Nothing is ever written: the devices are open read-only.
+//   (2) A `Volume` may be used from any thread; what has working memory is made for each call, or kept in
+//       a `FileHandle` that belongs to one thread at a time.
+// Locks: see NodeReader; everything else here is immutable, but for the count of damages.
+
+public import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import Synchronization
+
+/// A file, directory or anything else with an inode.
+public struct FileID: Hashable, Sendable {
+  public let subvolume: UInt32
+  public let inode: UInt64
+
+  public init(subvolume: UInt32, inode: UInt64) {
+    self.subvolume = subvolume
+    self.inode = inode
+  }
+}
+
+/// What stat(2) tells of a file, and a little more.
+public struct FileAttributes: Sendable {
+  public let id: FileID
+  /// As found, with every field.
+  public let inode: Inode
+  /// Nanoseconds since 1970.
+  public let accessTime: Int64
+  public let modificationTime: Int64
+  public let changeTime: Int64
+  public let birthTime: Int64
+
+  public var mode: UInt16 { inode.mode }
+  public var byteCount: UInt64 { inode.size }
+  public var linkCount: UInt32 { inode.linkCount }
+}
+
+/// A name in a directory.
+public struct DirectoryEntry: Sendable {
+  public let name: [UInt8]
+  public let id: FileID
+  /// As in `struct dirent`: 4 directory, 8 regular file, 10 symbolic link, and so on.
+  public let type: UInt8
+  /// Where a listing goes on behind this name.
+  public let nextOffset: UInt64
+}
+
+public final class Volume: Sendable {
+  let media: VolumeMedia
+  let forest: BTreeForest
+  let snapshots: SnapshotTable
+  private let damages: DamageLog
+
+  /// - Parameter cacheBytes: What cached btree nodes may take.
+  init(media: VolumeMedia, cacheBytes: Int = 256 << 20) throws(VolumeError) {
+    self.media = media
+    let damages = DamageLog()
+    self.damages = damages
+    let journal = try JournalReader.read(media)
+    let superblock = media.superblock
+    let decoder = NodeDecoder(
+      superblockMagic: superblock.uuid.lo, key: media.key,
+      blockBytes: Int(superblock.blockSizeSectors) * 512,
+      nodeBytes: Int(superblock[Superblock.Layout.btreeNodeSize]) * 512,
+      isBlacklisted: { journal.isBlacklisted($0) })
+    let nodes = NodeReader(
+      media: media, decoder: decoder, cacheBytes: cacheBytes, report: damages.add)
+    forest = BTreeForest(
+      nodes: nodes, roots: journal.btreeRoots,
+      overlay: journal.overlay.count > 0 ? journal.overlay : nil)
+    warnings = media.warnings + journal.warnings.map(\.description)
+    snapshots = try SnapshotTable(forest)
+  }
+
+  public var superblock: Superblock { media.superblock }
+
+  /// What was noticed while opening and did not prevent it.
+  public let warnings: [String]
+
+  /// Copies found bad so far, a line each; the reads succeeded if any other copy was good.
+  public var damage: [String] { damages.lines }
+
+  /// The root directory.
+  public var root: FileID { FileID(subvolume: Subvolume.root, inode: Positions.rootInode) }
+
+  // MARK: - Subvolumes
+
+  /// A subvolume's root directory and snapshot.
+  func subvolume(_ id: UInt32) throws(VolumeError) -> Subvolume {
+    let cursor = BTreeCursor(forest, .subvolumes)
+    guard let found = try cursor.lookup(BPos(0, UInt64(id))), found.key.type == .subvolume else {
+      throw VolumeError(.notFound, "there is no subvolume \(id)")
+    }
+    return try decoding(found) { (value) throws(FormatError) in try Subvolume(decoding: value) }
+  }
+
+  func decoding<Value>(
+    _ found: KeyReference, _ body: (RawSpan) throws(FormatError) -> Value
+  ) throws(VolumeError) -> Value {
+    do throws(FormatError) {
+      return try found.withValue(body)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  // MARK: - Files
+
+  /// The inode of a file.
+  ///
+  /// - Throws: `.notFound`.
+  public func inode(_ id: FileID) throws(VolumeError) -> Inode {
+    let snapshot = try subvolume(id.subvolume).snapshot
+    var cursor = SnapshotCursor(forest, .inodes, snapshot: snapshot, table: snapshots)
+    guard let found = try cursor.lookup(0, id.inode) else {
+      throw VolumeError(.notFound, "there is no inode \(id.inode) in subvolume \(id.subvolume)")
+    }
+    do throws(FormatError) {
+      return try found.withValue { (value) throws(FormatError) in
+        try Inode(key: found.key, value: value)
+      }
+    } catch {
+      throw VolumeError(error)
+    }
+  }
+
+  /// What stat(2) tells.
+  public func attributes(_ id: FileID) throws(VolumeError) -> FileAttributes {
+    let inode = try inode(id)
+    return FileAttributes(
+      id: id, inode: inode, accessTime: time(inode.atime), modificationTime: time(inode.mtime),
+      changeTime: time(inode.ctime), birthTime: time(inode.otime))
+  }
+
+  /// Nanoseconds since 1970 from the volume's time.
+  func time(_ value: UInt64) -> Int64 {
+    let precision = max(Int64(superblock.timePrecision), 1)
+    let (nanoseconds, overflow) = Int64(bitPattern: value)
+      .multipliedReportingOverflow(by: precision)
+    guard !overflow else { return value >> 63 == 0 ? .max : .min }
+    return nanoseconds &+ Int64(bitPattern: superblock.timeBaseLow)
+  }
+
+  func directory(
+    _ id: FileID
+  ) throws(VolumeError) -> (inode: Inode, reader: DirectoryReader) {
+    let inode = try inode(id)
+    guard inode.isDirectory else {
+      throw VolumeError(.notADirectory, "inode \(id.inode) is not a directory")
+    }
+    let snapshot = try subvolume(id.subvolume).snapshot
+    let reader = DirectoryReader(
+      forest, subvolume: id.subvolume, snapshot: snapshot, table: snapshots)
+    return (inode, reader)
+  }
+
+  func target(
+    _ entry: DirectoryReader.Entry, in subvolumeID: UInt32
+  ) throws(VolumeError) -> FileID {
+    switch entry.target {
+    case .inode(let number): return FileID(subvolume: subvolumeID, inode: number)
+    case .subvolume(let child, _):
+      return FileID(subvolume: child, inode: try subvolume(child).inode)
+    }
+  }
+
+  /// Calls `body` with the names of a directory in hash order, from `offset` on; false ends it.
+  public func list(
+    _ id: FileID, from offset: UInt64 = 0,
+    _ body: (DirectoryEntry) throws(VolumeError) -> Bool
+  ) throws(VolumeError) {
+    let (inode, reader) = try directory(id)
+    try reader.forEach(inode, from: offset) { (entry) throws(VolumeError) in
+      try body(
+        DirectoryEntry(
+          name: entry.name, id: try target(entry, in: id.subvolume), type: entry.type,
+          nextOffset: entry.nextOffset))
+    }
+  }
+
+  /// The file of a name in a directory.
+  ///
+  /// - Throws: `.notFound`, `.notADirectory`.
+  public func lookup(_ name: [UInt8], in id: FileID) throws(VolumeError) -> FileID {
+    let (inode, reader) = try directory(id)
+    guard let entry = try reader.lookup(inode, name) else {
+      throw VolumeError(.notFound, "\(String(decoding: name, as: UTF8.self)): no such name")
+    }
+    return try target(entry, in: id.subvolume)
+  }
+
+  /// The file that a path from the root names; symbolic links are not followed.
+  public func resolve(_ path: String) throws(VolumeError) -> FileID {
+    var id = root
+    for name in path.utf8.split(separator: UInt8(ascii: "/")) where Array(name) != [0x2e] {
+      id = try lookup(Array(name), in: id)
+    }
+    return id
+  }
+
+  /// A symbolic link's target.
+  public func readLink(_ id: FileID) throws(VolumeError) -> [UInt8] {
+    let file = try open(id)
+    guard file.inode.fileType == 0xa000 else {
+      throw VolumeError(.wrongType, "inode \(id.inode) is not a symbolic link")
+    }
+    guard file.inode.size <= 1 << 16 else {
+      throw VolumeError(.corrupt, "a symbolic link of \(file.inode.size) bytes")
+    }
+    let buffer = HeapBuffer(byteCount: Int(file.inode.size))
+    var bytes = buffer.mutableBytes
+    let count = try file.read(from: 0, into: &bytes)
+    return buffer.bytes.extracting(0..<count).copiedBytes
+  }
+
+  /// A file's extended attributes by the names that Linux shows.
+  public func xattrs(
+    _ id: FileID
+  ) throws(VolumeError) -> [(name: [UInt8], value: [UInt8])] {
+    let inode = try inode(id)
+    let snapshot = try subvolume(id.subvolume).snapshot
+    return try DirectoryReader(
+      forest, subvolume: id.subvolume, snapshot: snapshot, table: snapshots
+    ).xattrs(inode)
+  }
+
+  /// Opens a file for reading its contents.
+  public func open(_ id: FileID) throws(VolumeError) -> FileHandle {
+    let inode = try inode(id)
+    let snapshot = try subvolume(id.subvolume).snapshot
+    let extents = ExtentReader(media: media, forest: forest, report: damages.add)
+    return FileHandle(
+      inode: inode,
+      reader: FileReader(
+        forest, snapshot: snapshot, table: snapshots, extents: extents,
+        blockBytes: Int(superblock.blockSizeSectors) * 512))
+  }
+}
+
+/// An open file. It belongs to one thread at a time.
+public final class FileHandle {
+  public let inode: Inode
+  let reader: FileReader
+
+  init(inode: Inode, reader: FileReader) {
+    self.inode = inode
+    self.reader = reader
+  }
+
+  /// Reads up to `target.byteCount` bytes from `offset` on.
+  ///
+  /// - Returns: bytes read; fewer than asked for only at the end of the file.
+  public func read(
+    from offset: UInt64, into target: inout MutableRawSpan
+  ) throws(VolumeError) -> Int {
+    try reader.read(inode, from: offset, into: &target)
+  }
+
+  /// Calls `body` with the ranges that are not holes, in order; false ends it.
+  public func forEachDataRange(
+    from offset: UInt64 = 0, _ body: (Range<UInt64>) throws(VolumeError) -> Bool
+  ) throws(VolumeError) {
+    try reader.forEachRange(inode, from: offset) { (range, kind) throws(VolumeError) in
+      kind == .data ? try body(range) : true
+    }
+  }
+}
+
+/// Collects what was found bad, bounded.
+final class DamageLog: Sendable {
+  private static let limit = 1000
+  private let state = Mutex<(lines: [String], count: Int)>(([], 0))
+
+  func add(_ damage: ReadDamage) {
+    state.withLock { state in
+      state.count += 1
+      if state.lines.count < Self.limit { state.lines.append(damage.text) }
+    }
+  }
+
+  var lines: [String] { state.withLock { $0.lines } }
+  /// All of them, beyond the lines kept too.
+  var count: Int { state.withLock { $0.count } }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+// The superblock of one device: found among its copies, wherever one of them survives.
+//
+// How it works
+//   1. The copy in sector 8 (or where the option `sb` says) is tried first. If it is valid it names
+//      the others; if not, the layout that stands alone in sector 7 does.
+//   2. All copies that are named are read. The newest valid one counts, of equals the first.
+//   3. If there is none, the head and the tail of the device are searched, sector by sector, for
+//      what looks like a superblock and says of itself that it stands there.
+// Invariants
+//   (1) Nothing is written. At most 61 copies are read, and `searchedHead + searchedTail` bytes.
+//   (2) A copy counts only in the sector that it names: an image file within the volume's data is
+//       no superblock of this device.
+//   (3) Copies of another volume, or of another member, are left out and named.
+// Source: `bch2_read_super`, super-io.c; the sector is checked by newer kernels only.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+
+/// A device with the newest valid superblock on it.
+struct DeviceSuperblock: Sendable {
+  let device: BlockDevice
+  let superblock: Superblock
+  /// What is wrong with the other copies, a line each.
+  let warnings: [String]
+}
+
+/// Reads the copies of a device's superblock.
+struct SuperblockCopies {
+  /// Bytes that are searched from the start: room for two copies of up to 2 MiB.
+  static let searchedHead: UInt64 = 6 << 20
+  /// Bytes that are searched before the end: a copy of up to 2 MiB in buckets of up to 16 MiB.
+  static let searchedTail: UInt64 = 20 << 20
+
+  private enum State {
+    case valid(Superblock)
+    case unsupported(String)
+    case bad(String)
+  }
+  private struct Copy {
+    let sector: UInt64
+    let state: State
+  }
+
+  private let device: BlockDevice
+  private var copies: [Copy] = []
+  private var warnings: [String] = []
+
+  private init(_ device: BlockDevice) { self.device = device }
+
+  /// - Parameters:
+  ///   - firstSector: Where the first copy is looked for.
+  ///   - searching: Whether to look elsewhere if no copy is where it should be.
+  /// - Throws: `.notAVolume`, `.unsupported` (all that is there is of a version that cannot be read).
+  static func read(
+    _ device: BlockDevice, firstSector: UInt64 = SuperblockLayout.defaultSuperblockSector,
+    searching: Bool
+  ) throws(VolumeError) -> DeviceSuperblock {
+    var reader = SuperblockCopies(device)
+    reader.readNamedCopies(first: firstSector)
+    if reader.newestIndex == nil && searching && !reader.hasUnsupported { reader.search() }
+    reader.leaveOutForeignCopies()
+    guard let index = reader.newestIndex, case .valid(let superblock) = reader.copies[index].state
+    else { throw reader.failure(describing: searching) }
+    reader.warnAboutBadCopies(using: reader.copies[index].sector)
+    return DeviceSuperblock(device: device, superblock: superblock, warnings: reader.warnings)
+  }
+
+  // MARK: Copies
+
+  private var valid: [Superblock?] {
+    copies.map { if case .valid(let superblock) = $0.state { superblock } else { nil } }
+  }
+  private var newestIndex: Int? { Superblock.newestIndex(of: valid) }
+  private var hasUnsupported: Bool {
+    copies.contains { if case .unsupported = $0.state { true } else { false } }
+  }
+
+  private mutating func readNamedCopies(first: UInt64) {
+    add(sector: first)
+    var layout: SuperblockLayout?
+    if case .valid(let superblock) = copies[0].state {
+      layout = superblock.layout
+    } else {
+      layout = layoutAlone()
+    }
+    for sector in layout?.copySectors ?? [] { add(sector: sector) }
+  }
+
+  private mutating func add(sector: UInt64) {
+    guard !copies.contains(where: { $0.sector == sector }) else { return }
+    copies.append(Copy(sector: sector, state: state(ofSector: sector)))
+  }
+
+  private func state(ofSector sector: UInt64) -> State {
+    let (start, overflow) = sector.multipliedReportingOverflow(by: 512)
+    let headBytes = UInt64(Superblock.Layout.byteCount)
+    guard !overflow, start < device.byteCount, device.byteCount - start >= headBytes else {
+      return .bad("it lies beyond the end of the device")
+    }
+    do throws(DeviceError) {
+      let head = try bytes(at: start, count: Int(min(4096, device.byteCount - start)))
+      // What is too short for its own size is found so when it is decoded.
+      let count = (try? Superblock.byteCount(ofHeader: head.rawBytes)) ?? 0
+      guard count > head.count, UInt64(count) <= device.byteCount - start else {
+        return state(of: head, sector: sector)
+      }
+      return state(of: try bytes(at: start, count: count), sector: sector)
+    } catch {
+      return .bad("\(error)")
+    }
+  }
+
+  private func state(of whole: [UInt8], sector: UInt64) -> State {
+    do throws(FormatError) {
+      let superblock = try Superblock(decoding: whole.rawBytes)
+      do throws(FormatError) {
+        try superblock.validate()
+      } catch {
+        // Of a format that is not read anyway: that is what has to be said.
+        try FormatSupport.checkReadable(superblock)
+        throw error
+      }
+      guard superblock.sector == sector else {
+        return .bad("it says that it stands in sector \(superblock.sector)")
+      }
+      return .valid(superblock)
+    } catch {
+      let text = VolumeFormatText.describe(error)
+      return error.reason == .unsupported ? .unsupported(text) : .bad(text)
+    }
+  }
+
+  /// Any range of the device, by whole blocks.
+  private func bytes(at offset: UInt64, count: Int) throws(DeviceError) -> [UInt8] {
+    let unit = UInt64(max(device.blockSizeBytes, 512))
+    let start = offset / unit * unit
+    let (end, overflow) = offset.addingReportingOverflow(UInt64(count))
+    guard !overflow, end <= device.byteCount else {
+      throw DeviceError(
+        .read, .outOfBounds(deviceBytes: device.byteCount), device: device.name,
+        offsetBytes: offset, lengthBytes: UInt64(count))
+    }
+    let rounded = min((end - start + unit - 1) / unit * unit, device.byteCount - start)
+    var buffer = AlignedBuffer(byteCount: Int(rounded))
+    var span = buffer.mutableBytes
+    try device.read(into: &span, atByte: start)
+    var bytes = [UInt8](repeating: 0, count: count)
+    var target = bytes.mutableRawBytes
+    let first = Int(offset - start)
+    target.copy(buffer.bytes.extracting(first..<first + count), to: 0)
+    return bytes
+  }
+
+  private func layoutAlone() -> SuperblockLayout? {
+    let size = SuperblockLayout.Layout.byteCount
+    guard let bytes = try? bytes(at: SuperblockLayout.sector * 512, count: size),
+      let layout = try? SuperblockLayout(decoding: bytes.rawBytes), (try? layout.validate()) != nil
+    else { return nil }
+    return layout
+  }
+
+  private mutating func leaveOutForeignCopies() {
+    // The first valid copy, in the order in which they are named, says whose device this is.
+    guard let reference = valid.compactMap({ $0 }).first else { return }
+    copies = copies.filter { copy in
+      guard case .valid(let superblock) = copy.state else { return true }
+      if superblock.uuid == reference.uuid && superblock.deviceIndex == reference.deviceIndex {
+        return true
+      }
+      warnings.append(
+        "\(device.name): the superblock in sector \(copy.sector) belongs to member "
+          + "\(superblock.deviceIndex) of volume \(superblock.userUUID), not to member "
+          + "\(reference.deviceIndex) of \(reference.userUUID): it was left out")
+      return false
+    }
+  }
+
+  private mutating func warnAboutBadCopies(using sector: UInt64) {
+    for copy in copies {
+      switch copy.state {
+      case .valid: continue
+      case .bad(let reason), .unsupported(let reason):
+        warnings.append(
+          "\(device.name): the superblock in sector \(copy.sector) is bad: \(reason); the copy in "
+            + "sector \(sector) was used")
+      }
+    }
+  }
+
+  private func failure(describing: Bool) -> VolumeError {
+    for copy in copies {
+      if case .unsupported(let reason) = copy.state {
+        return VolumeError(.unsupported, "\(device.name): \(reason)")
+      }
+    }
+    var text = "\(device.name): no valid bcachefs superblock"
+    for copy in copies {
+      if case .bad(let reason) = copy.state { text += "; sector \(copy.sector): \(reason)" }
+    }
+    guard describing else { return VolumeError(.notAVolume, text) }
+    text += "; none was found near the start or the end of the device"
+    if let found = try? device.existingSignatures(), let first = found.first {
+      text += "; it holds a \(first)"
+    }
+    return VolumeError(.notAVolume, text)
+  }
+
+  // MARK: Search
+
+  private mutating func search() {
+    let total = device.byteCount
+    let headEnd = min(Self.searchedHead, total)
+    let tailStart = max(headEnd, (total - min(total, Self.searchedTail)) / 512 * 512)
+    searchSectors(from: 0, to: headEnd)
+    searchSectors(from: tailStart, to: total)
+  }
+
+  private mutating func searchSectors(from start: UInt64, to end: UInt64) {
+    let chunk: UInt64 = 1 << 20
+    var offset = start
+    while offset < end {
+      let count = Int(min(chunk, end - offset))
+      // What the device cannot read holds no superblock that could be used.
+      if let bytes = try? bytes(at: offset, count: count) { searchChunk(bytes, at: offset) }
+      offset += chunk
+    }
+  }
+
+  private mutating func searchChunk(_ bytes: [UInt8], at offset: UInt64) {
+    let span = bytes.rawBytes
+    var index = 0
+    while index + 512 <= bytes.count && copies.count < 256 {
+      let magic = UUID(decoding: span, at: index + Superblock.Layout.magic)
+      if magic == SuperblockMagic.bcachefs || magic == SuperblockMagic.bcache {
+        let sector = (offset + UInt64(index)) / 512
+        // Damaged ones and those of images within the data are of no interest.
+        if case .valid(let found) = state(ofSector: sector), !isKnown(sector) {
+          copies.append(Copy(sector: sector, state: .valid(found)))
+          for other in found.layout.copySectors { add(sector: other) }
+        }
+      }
+      index += 512
+    }
+  }
+
+  private func isKnown(_ sector: UInt64) -> Bool { copies.contains { $0.sector == sector } }
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+// Standard output for bytes, in large pieces.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// Collects bytes and writes them to standard output. It belongs to one thread; `flush` at the end.
+final class ByteOutput {
+  private static let blockByteCount = 1 << 16
+  private var pending: [UInt8] = []
+  /// Bytes written so far, those that are still pending included.
+  private(set) var byteCount: UInt64 = 0
+  /// Whether names must not move the cursor.
+  let isTerminal = isatty(STDOUT_FILENO) == 1
+
+  init() { pending.reserveCapacity(Self.blockByteCount + 4096) }
+
+  func write(_ bytes: some Collection<UInt8>) throws(CommandFailure) {
+    pending.append(contentsOf: bytes)
+    byteCount += UInt64(bytes.count)
+    if pending.count >= Self.blockByteCount { try flush() }
+  }
+
+  func write(_ text: String) throws(CommandFailure) { try write(text.utf8) }
+
+  /// A name as it is, or for a terminal without control characters.
+  func write(name: [UInt8]) throws(CommandFailure) {
+    if isTerminal { try write(SafeText.text(name)) } else { try write(name) }
+  }
+
+  /// Writes a large piece at once.
+  func write(_ bytes: RawSpan) throws(CommandFailure) {
+    try flush()
+    byteCount += UInt64(bytes.byteCount)
+    let error = unsafe bytes.withUnsafeBytes { unsafe Self.writeAll($0) }
+    if error != 0 { throw Self.failure(error) }
+  }
+
+  func zeros(_ count: Int) throws(CommandFailure) {
+    try write(repeatElement(0, count: count))
+  }
+
+  func flush() throws(CommandFailure) {
+    guard !pending.isEmpty else { return }
+    let error = unsafe pending.withUnsafeBytes { unsafe Self.writeAll($0) }
+    pending.removeAll(keepingCapacity: true)
+    if error != 0 { throw Self.failure(error) }
+  }
+
+  /// The errno, 0 if all was written.
+  private static func writeAll(_ bytes: UnsafeRawBufferPointer) -> Int32 {
+    var done = 0
+    while done < bytes.count {
+      let count = unsafe Glibc.write(
+        STDOUT_FILENO, bytes.baseAddress?.advanced(by: done), bytes.count - done)
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else { return errno }
+      done += count
+    }
+    return 0
+  }
+
+  private static func failure(_ number: Int32) -> CommandFailure {
+    CommandFailure(
+      .inputOutput, "cannot write to standard output: \(Output.systemText(number))")
+  }
+}

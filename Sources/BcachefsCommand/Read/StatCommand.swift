@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+// bcachefs stat: all that a volume says of one file.
+
+internal import Bcachefs
+internal import BcachefsFormat
+
+enum StatCommand {
+  static let spec = CommandSpec(
+    name: "stat",
+    summary: "show all that is known of a file",
+    synopsis: "[OPTION...] VOLUME PATH",
+    text: [
+      "Prints a file's type, size, owners, mode and times, its numbers in the volume, the options "
+        + "that are set on it, its extended attributes, and where it has data. A symbolic link is "
+        + "shown itself.",
+      VolumeOperand.text,
+    ],
+    groups: [
+      OptionGroup(title: "Options", options: [VolumeOperand.json] + VolumeOperand.options)
+    ],
+    examples: [CommandExample(line: "bcachefs stat volume.img etc/passwd", text: "One file:")],
+    run: run)
+
+  static func run(_ arguments: ParsedArguments) throws(CommandFailure) {
+    guard arguments.operands.count == 2 else {
+      throw .usage("name a volume and a path", command: spec.name)
+    }
+    let volume = try VolumeOperand.open(arguments)
+    let path = arguments.operands[1]
+    let id = try VolumeOperand.file(path, in: volume, followsLast: false)
+    let damage = DamageReport(command: spec.name)
+    let details = try VolumeOperand.reading { () throws(VolumeError) in
+      try FileDetails(id, Array(path.utf8), volume, damage)
+    }
+    Output.write(
+      arguments.contains("json") ? details.json.text() + "\n" : details.text(path: path))
+    try damage.finish()
+  }
+}
+
+private struct FileDetails {
+  let attributes: FileAttributes
+  let xattrs: [(name: [UInt8], value: [UInt8])]
+  let options: [(name: String, text: String)]
+  let target: [UInt8]?
+  /// Ranges with data; empty but for regular files.
+  let ranges: [Range<UInt64>]
+
+  init(
+    _ id: FileID, _ path: [UInt8], _ volume: Volume, _ damage: DamageReport
+  ) throws(VolumeError) {
+    attributes = try volume.attributes(id)
+    let kind = FileKind(attributes.inode)
+    options = Self.options(attributes.inode, volume)
+    let losses = FileLosses()
+    ranges =
+      kind == .regular
+      ? try volume.open(id).dataRanges { range, error in losses.add(range, error) } : []
+    damage.add(path, losses, size: attributes.byteCount)
+    var found: [(name: [UInt8], value: [UInt8])] = []
+    var link: [UInt8]?
+    do throws(VolumeError) {
+      found = try volume.xattrs(id).sorted { $0.name.lexicographicallyPrecedes($1.name) }
+      if kind == .symbolicLink { link = try volume.readLink(id) }
+    } catch {
+      damage.add(path, error.description)
+    }
+    xattrs = found
+    target = link
+  }
+
+  private static func options(_ inode: Inode, _ volume: Volume) -> [(String, String)] {
+    let stored: [(VolumeOption, UInt64)] = [
+      (.dataChecksum, UInt64(inode.dataChecksum)), (.compression, UInt64(inode.compression)),
+      (.backgroundCompression, UInt64(inode.backgroundCompression)),
+      (.dataReplicas, UInt64(inode.dataReplicas)),
+      (.promoteTarget, UInt64(inode.promoteTarget)),
+      (.foregroundTarget, UInt64(inode.foregroundTarget)),
+      (.backgroundTarget, UInt64(inode.backgroundTarget)),
+      (.erasureCode, UInt64(inode.erasureCode)), (.nocow, UInt64(inode.nocow)),
+    ]
+    let superblock = volume.superblock
+    // Stored plus one: 0 is not set.
+    var options = stored.filter { $0.1 > 0 }.map { option, value in
+      (option.name, option.text(value - 1, targets: { superblock.targetText($0) }))
+    }
+    if inode.project > 0 { options.append(("project", "\(inode.project - 1)")) }
+    return options
+  }
+
+  private var times: [(name: String, key: String, value: Int64)] {
+    [
+      ("Access", "atime_ns", attributes.accessTime),
+      ("Modify", "mtime_ns", attributes.modificationTime),
+      ("Change", "ctime_ns", attributes.changeTime), ("Birth", "btime_ns", attributes.birthTime),
+    ]
+  }
+
+  func text(path: String) -> String {
+    let inode = attributes.inode
+    let kind = FileKind(inode)
+    var out = "  File: \(SafeText.text(path.isEmpty ? "/".utf8 : path.utf8))"
+    if let target { out += " -> \(SafeText.text(target))" }
+    out +=
+      "\n  Size: \(attributes.byteCount)  Sectors: \(inode.sectors)  \(kind?.name ?? "unknown")\n"
+    out += " Inode: \(inode.number)  Subvolume: \(attributes.id.subvolume)"
+    out += "  Snapshot: \(inode.snapshot)  Links: \(attributes.linkCount)"
+    if kind?.isDevice == true {
+      let (major, minor) = FileText.deviceNumbers(inode)
+      out += "  Device: \(major), \(minor)"
+    }
+    out += "\nAccess: \(FileText.octalMode(inode))/\(FileText.mode(inode))"
+    out += "  Uid: \(inode.uid)  Gid: \(inode.gid)\n"
+    for time in times {
+      let name = String(repeating: " ", count: 6 - time.name.count) + time.name
+      out += "\(name): \(FileText.time(time.value, isLong: true))\n"
+    }
+    for option in options { out += "Option: \(option.name)=\(option.text)\n" }
+    for xattr in xattrs {
+      out += " Xattr: \(SafeText.text(xattr.name)) = 0x\(NameText.hex(xattr.value))\n"
+    }
+    for range in ranges.prefix(1000) {
+      out += "  Data: bytes \(range.lowerBound)-\(range.upperBound - 1)\n"
+    }
+    if ranges.count > 1000 { out += "  Data: and \(ranges.count - 1000) ranges more\n" }
+    return out
+  }
+
+  var json: JSONValue {
+    var members = FileText.members(attributes, target: target)
+    members.append(.init("snapshot", .number(attributes.inode.snapshot)))
+    for time in times where time.key != "mtime_ns" {
+      members.append(.init(time.key, .signed(time.value)))
+    }
+    members.append(
+      .init("options", .object(options.map { .init($0.name, .string($0.text)) })))
+    let attributes = xattrs.map { xattr in
+      JSONValue.object(
+        NameText.members("name", xattr.name)
+          + [.init("value_hex", .string(NameText.hex(xattr.value)))])
+    }
+    members.append(.init("xattrs", .array(attributes)))
+    let data = ranges.map { range in
+      JSONValue.object([
+        .init("start", .integer(range.lowerBound)), .init("end", .integer(range.upperBound)),
+      ])
+    }
+    members.append(.init("data", .array(data)))
+    return .object(members)
+  }
+}

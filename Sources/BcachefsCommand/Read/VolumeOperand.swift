@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+// The volume that a command reads: its name on the command line, its passphrase, its errors.
+
+internal import Bcachefs
+internal import BcachefsFormat
+
+enum VolumeOperand {
+  /// What every command takes that opens a volume.
+  static let options = [
+    OptionSpec(
+      "passphrase_file", .required(hint: "FILE"), isPath: true,
+      help: "unlock an encrypted volume with the first line of FILE; without it the terminal is "
+        + "asked"),
+    OptionSpec("degraded", help: "go on when members are missing whose data others have, too"),
+    OptionSpec("very_degraded", help: "go on when data is missing"),
+  ]
+  static let json = OptionSpec("json", help: "print JSON")
+
+  static let text =
+    "VOLUME is named as for mount: DEV[:DEV...] for devices and image files, UUID=... or LABEL=.... "
+    + "It is opened read-only: not a byte of it is changed."
+
+  /// Opens the volume that the first operand names.
+  static func open(_ arguments: ParsedArguments) throws(CommandFailure) -> Volume {
+    guard let name = arguments.operands.first, !name.isEmpty else {
+      throw .usage("name a volume: DEV[:DEV...]", command: arguments.command)
+    }
+    let volume = try open(name, arguments)
+    for warning in volume.warnings { Output.remark(arguments.command, warning) }
+    return volume
+  }
+
+  private static func open(
+    _ name: String, _ arguments: ParsedArguments
+  ) throws(CommandFailure) -> Volume {
+    var options = VolumeOptions()
+    if arguments.contains("degraded") { options[.degraded] = 1 }
+    if arguments.contains("very_degraded") { options[.veryDegraded] = 1 }
+    let unlock = UnlockSource(
+      passphraseFile: arguments.value(of: "passphrase_file"),
+      ask: Terminal.inputIsTerminal ? { @Sendable in ask($0) } : nil)
+    return try reading { () throws(VolumeError) in
+      try Volume.open(try VolumeSources(parsing: name), options: options, unlock: unlock)
+    }
+  }
+
+  @Sendable private static func ask(_ prompt: String) -> String? {
+    Terminal.readHidden(prompt).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// Runs `body`; an error of the volume ends the command.
+  static func reading<Result>(
+    _ body: () throws(VolumeError) -> Result
+  ) throws(CommandFailure) -> Result {
+    do throws(VolumeError) {
+      return try body()
+    } catch {
+      throw CommandFailure(error)
+    }
+  }
+
+  /// The file of an operand's path.
+  static func file(
+    _ path: String, in volume: Volume, followsLast: Bool = true
+  ) throws(CommandFailure) -> FileID {
+    do throws(VolumeError) {
+      return try volume.resolve(Array(path.utf8), followsLast: followsLast)
+    } catch {
+      let failure = CommandFailure(error)
+      throw CommandFailure(failure.status, "\(SafeText.text(path.utf8)): \(failure.message)")
+    }
+  }
+}
+
+extension CommandFailure {
+  init(_ error: VolumeError) {
+    let status: ExitStatus =
+      switch error.code {
+      case .notFound, .notADirectory, .isADirectory, .wrongType, .missingMembers: .noInput
+      case .nameTooLong: .usage
+      case .foreignMember, .splitBrain, .unsupported: .configuration
+      case .locked: .noPermission
+      case .notAVolume, .corrupt, .allCopiesBad, .limit: .badData
+      case .device: .inputOutput
+      case .cancelled: .temporary
+      }
+    var advice: String?
+    if error.code == .locked { advice = "--passphrase_file names a file with the passphrase." }
+    self.init(status, error.description, advice: advice)
+  }
+}
