@@ -2,14 +2,14 @@
 // An open volume, read-only: names, attributes, contents.
 //
 // How it works
-//   1. Opening assembles the devices, reads the btree roots (from the clean section, or from the journal
-//      with its keys laid over the btrees) and the table of snapshots.
-//   2. A file is named by its subvolume and inode number. The subvolume's snapshot decides which keys
-//      are seen.
+//   1. Opening assembles the devices, reads the btree roots (from the clean section, or from the
+//      journal with its keys laid over the btrees) and the table of snapshots.
+//   2. A file is named by its subvolume and inode number. The subvolume's snapshot decides which
+//      keys are seen.
 // Invariants
 //   (1) Nothing is ever written: the devices are open read-only.
-//   (2) A `Volume` may be used from any thread; what has working memory is made for each call, or kept in
-//       a `FileHandle` that belongs to one thread at a time.
+//   (2) A `Volume` may be used from any thread; what has working memory is made for each call, or
+//       kept in a `FileHandle` that belongs to one thread at a time.
 // Locks: see NodeReader; everything else here is immutable, but for the count of damages.
 
 public import BcachefsFormat

@@ -6,8 +6,8 @@
 //      leads on, since a pointer's position is the last that its node covers.
 //   2. Keys that only the journal has are merged on the way, at every level: at equal positions the
 //      journal's key is the newer one; a deleted key hides what is below and does not show.
-//   3. The path stays: the next key is usually in the same leaf, and the next search often too. When a
-//      leaf is exhausted, the search goes on right behind its last position.
+//   3. The path stays: the next key is usually in the same leaf, and the next search often too.
+//      When a leaf is exhausted, the search goes on right behind its last position.
 // Invariants
 //   (1) Positions returned ascend strictly until the next `seek`.
 //   (2) Depth is bounded by the root's level, which is bounded by the format.

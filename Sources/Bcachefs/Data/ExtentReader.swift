@@ -3,16 +3,18 @@
 // asked for.
 //
 // How it works
-//   1. An extent's pointers are tried in order, those that are only cached last and only while their
-//      bucket's generation is theirs. A copy that fails is reported and the next one tried.
-//   2. What is checksummed or compressed is read whole (that is what the checksum covers); the rest is
-//      read where it is needed.
-//   3. A copy that belongs to a stripe and cannot be read is rebuilt from the stripe's other blocks.
+//   1. An extent's pointers are tried in order, those that are only cached last and only while
+//      their bucket's generation is theirs. A copy that fails is reported and the next one tried.
+//   2. What is checksummed or compressed is read whole (that is what the checksum covers); the rest
+//      is read where it is needed.
+//   3. A copy that belongs to a stripe and cannot be read is rebuilt from the stripe's other
+//      blocks.
 // Invariants
 //   (1) No byte is returned as good that a checksum covers and contradicts.
 //   (2) Sizes come from disk and are checked against the format's bounds before memory is taken.
 // Locks: none; a reader belongs to one thread (it has working memory of its own).
-// Source: io_read.c (__bch2_read_extent, __bch2_read_endio), extents.c (bch2_bkey_pick_read_device).
+// Source: io_read.c (__bch2_read_extent, __bch2_read_endio), extents.c
+// (bch2_bkey_pick_read_device).
 
 internal import BcachefsFormat
 internal import BcachefsIO
@@ -119,7 +121,8 @@ final class ExtentReader {
       Int(first) * 512 + target.byteCount <= Int(crc.uncompressedSize) * 512
     else {
       throw VolumeError(
-        .corrupt, "an encoded extent of \(crc.compressedSize) and \(crc.uncompressedSize) sectors "
+        .corrupt,
+        "an encoded extent of \(crc.compressedSize) and \(crc.uncompressedSize) sectors "
           + "cannot hold sectors from \(first) on")
     }
     try readStored(pointer, version)
@@ -153,7 +156,8 @@ final class ExtentReader {
         throw ChecksumError.noKey
       }
     } catch {
-      let reason = type.isEncryption && media.key == nil ? "\(error)" : "checksum (\(type)) is wrong"
+      let reason =
+        type.isEncryption && media.key == nil ? "\(error)" : "checksum (\(type)) is wrong"
       throw VolumeError(.corrupt, reason)
     }
     if type.isEncryption, let key = media.key { key.applyChaCha20(to: &bytes, nonce: nonce) }

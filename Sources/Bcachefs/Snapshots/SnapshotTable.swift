@@ -2,11 +2,12 @@
 // The tree of snapshots, and which keys are seen in which of them.
 //
 // How it works
-//   1. Every snapshot has an ID below its parent's. A key written in a snapshot is seen in it and in all
-//      that descend from it, until one of them has a key of its own at that position.
+//   1. Every snapshot has an ID below its parent's. A key written in a snapshot is seen in it and
+//      in all that descend from it, until one of them has a key of its own at that position.
 //   2. At one position keys are sorted by snapshot ID, so the nearest ancestor's key comes first.
 // Invariants
-//   (1) An ancestor's ID is larger: climbing ends after at most as many steps as there are snapshots.
+//   (1) An ancestor's ID is larger: climbing ends after at most as many steps as there are
+//       snapshots.
 // Source: snapshot.c (bch2_snapshot_is_ancestor).
 
 internal import BcachefsFormat

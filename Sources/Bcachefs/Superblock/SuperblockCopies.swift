@@ -52,7 +52,8 @@ struct SuperblockCopies {
   /// - Parameters:
   ///   - firstSector: Where the first copy is looked for.
   ///   - searching: Whether to look elsewhere if no copy is where it should be.
-  /// - Throws: `.notAVolume`, `.unsupported` (all that is there is of a version that cannot be read).
+  /// - Throws: `.notAVolume`, `.unsupported` (all that is there is of a version that cannot be
+  ///   read).
   static func read(
     _ device: BlockDevice, firstSector: UInt64 = SuperblockLayout.defaultSuperblockSector,
     searching: Bool

@@ -162,8 +162,10 @@ struct VolumeAssembly {
             + "unmounted in order")
       } else if checksSplit {
         return try leaveOut(
-          "\(name) is an old copy of member \(own.deviceIndex): its superblock is number \(own.seq) "
-            + "of \(VolumeFormatText.date(own.writeTime)), and number \(known) was written to that member, "
+          "\(name) is an old copy of member \(own.deviceIndex): its superblock is number "
+            + "\(own.seq) "
+            + "of \(VolumeFormatText.date(own.writeTime)), and number \(known) was written to "
+            + "that member, "
             + "as \(authority.device.name) says; name the current device, or leave it out and open "
             + "the volume with the option degraded, or accept it with no_splitbrain_check")
       } else {

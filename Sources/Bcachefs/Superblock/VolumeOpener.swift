@@ -17,8 +17,8 @@ enum VolumeOpener {
   /// Opens a volume for reading.
   ///
   /// - Parameters:
-  ///   - options: Laid over the superblock's; `degraded`, `very_degraded`, `no_splitbrain_check` and
-  ///     `sb` decide about opening.
+  ///   - options: Laid over the superblock's; `degraded`, `very_degraded`, `no_splitbrain_check`
+  ///     and `sb` decide about opening.
   ///   - unlock: Asked only if the volume needs a passphrase.
   /// - Throws: `.notFound`, `.device`, `.notAVolume`, `.unsupported`, `.foreignMember`,
   ///   `.splitBrain`, `.missingMembers`, `.locked`, `.corrupt`.

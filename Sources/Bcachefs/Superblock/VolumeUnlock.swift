@@ -3,8 +3,8 @@
 //
 // How it works
 //   1. A passphrase file, if given, is the only source. Else the keyrings are searched for a key of
-//      type `user` named `bcachefs:` and the volume's external UUID: what `unlock` leaves there, and
-//      what the driver asks for. Else the passphrase is asked for, once.
+//      type `user` named `bcachefs:` and the volume's external UUID: what `unlock` leaves there,
+//      and what the driver asks for. Else the passphrase is asked for, once.
 //   2. What is in the keyring is the passphrase's key, 32 bytes of scrypt, not the volume's key.
 // Invariants
 //   (1) No key is ever text; a passphrase is only where the caller makes it so.

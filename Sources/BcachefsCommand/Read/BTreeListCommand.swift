@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs list: the keys and nodes of a btree, in upstream's notation.
+//
+// Invariants
+//   (1) Nothing is collected: keys are printed as the walk meets them, however large the btree is.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -14,7 +17,8 @@ enum BTreeListCommand {
         + "Positions are written INODE:OFFSET:SNAPSHOT, where U64_MAX and U32_MAX are names, and "
         + "POS_MIN, POS_MAX and SPOS_MAX whole positions.",
       "Modes: keys prints keys; nodes the pointers to the nodes of one level; formats these nodes' "
-        + "bounds, packed formats and fill; nodes-ondisk every set of keys in them as it stands on the "
+        + "bounds, packed formats and fill; nodes-ondisk every set of keys in them as it stands "
+        + "on the "
         + "device, with what later sets hide.",
       VolumeOperand.text,
     ],

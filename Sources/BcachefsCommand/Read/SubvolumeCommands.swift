@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs subvolume list, and list-snapshots: what there is of them in a volume.
+//
+// Invariants
+//   (1) A snapshot is drawn at most once: only below a root, and a snapshot has one parent.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -90,8 +93,10 @@ enum SnapshotListCommand {
     summary: "draw the tree of snapshots",
     synopsis: "[OPTION...] VOLUME",
     text: [
-      "Draws every tree of snapshots: leaves are what subvolumes show now, the nodes above hold what "
-        + "they share. Sizes are of the data written in each node alone, where the volume counts it.",
+      "Draws every tree of snapshots: leaves are what subvolumes show now, the nodes above hold "
+        + "what "
+        + "they share. Sizes are of the data written in each node alone, where the volume "
+        + "counts it.",
       VolumeOperand.text,
     ],
     groups: [

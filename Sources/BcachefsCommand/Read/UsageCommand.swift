@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs fs usage: what the space of a volume is used for, in upstream's columns.
+//
+// Invariants
+//   (1) Numbers come from the accounting btree and the superblock alone; nothing is counted anew.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -11,7 +14,8 @@ enum UsageCommand {
     synopsis: "[OPTION...] VOLUME",
     text: [
       "Prints what the volume's own accounting says, as upstream prints it of a mounted one: the "
-        + "whole, the space by kind of data and devices, by compression and by btree, and the buckets "
+        + "whole, the space by kind of data and devices, by compression and by btree, and the "
+        + "buckets "
         + "of every device. Sizes are bytes.",
       VolumeOperand.text,
     ],

@@ -80,7 +80,8 @@ public struct HostError: Error, Sendable, Equatable {
     self.detail = detail
   }
 
-  /// Whether everything that follows will fail likewise: no space, a read-only or broken filesystem.
+  /// Whether everything that follows will fail likewise: no space, a read-only or broken
+  /// filesystem.
   public var endsEverything: Bool {
     switch reason {
     case .system(ENOSPC), .system(EDQUOT), .system(EROFS), .system(EIO): true
