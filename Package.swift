@@ -81,14 +81,16 @@ let package = Package(
       resources: [.copy("Golden")],
       swiftSettings: testSettings),
     .testTarget(
-      name: "IOTests", dependencies: ["BcachefsIO", "BcachefsSupport", "TestSupport"],
+      name: "IOTests",
+      dependencies: ["BcachefsIO", "BcachefsSupport", "CLinuxShims", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
-      name: "CommandTests", dependencies: ["BcachefsCommand", "TestSupport"],
+      name: "CommandTests",
+      dependencies: ["BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "TestSupport"],
       swiftSettings: testSettings),
     .testTarget(
       name: "KernelTests",

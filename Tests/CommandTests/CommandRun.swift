@@ -53,6 +53,11 @@ func allNames(in folder: String) throws -> [String] {
   try FileManager.default.contentsOfDirectory(atPath: folder).sorted()
 }
 
+/// SHA-256 of a file, in hexadecimal.
+func digest(_ path: String) throws -> String {
+  String(try runProgramOrThrow("sha256sum", ["--", path]).text.prefix(64))
+}
+
 func makeImage(_ path: String, mebibytes: Int) throws {
   try runProgramOrThrow("truncate", ["-s", "\(mebibytes)M", path])
 }

@@ -77,7 +77,7 @@ struct ImageVariant: Sendable, CustomTestStringConvertible {
     }
     format.targets = targets
     format.timeNanoseconds = 1_700_000_000_000_000_000
-    if let passphrase { format.encryption = .passphrase(passphrase) }
+    if let passphrase { format.encryption = .passphrase(Array(passphrase.utf8)) }
     return format
   }
 

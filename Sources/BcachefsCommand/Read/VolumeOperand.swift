@@ -74,6 +74,10 @@ enum VolumeOperand {
 
 extension CommandFailure {
   init(_ error: VolumeError) {
+    if let deviceError = error.deviceError {
+      self.init(deviceError)
+      return
+    }
     let status: ExitStatus =
       switch error.code {
       case .notFound, .notADirectory, .isADirectory, .wrongType, .missingMembers: .noInput

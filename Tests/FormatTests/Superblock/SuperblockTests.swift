@@ -167,7 +167,7 @@ struct SuperblockTests {
 
   @Test func mutatedSuperblocksNeverTrapAndSurviveEncoding() throws {
     let seed = UInt64.random(in: 0 ... .max)
-    var random = SplitMix(state: seed)
+    var random = SplitMix64(seed: seed)
     var decoded = 0
     for fixture in SuperblockFixture.all {
       let bytes = try fixture.bytes()
@@ -202,6 +202,17 @@ struct SuperblockTests {
     #expect(error?.description.contains("csum_type") == true)
   }
 
+  @Test func checksumTypeThatCannotBeWrittenIsNotValidForWriting() throws {
+    let fixture = try #require(SuperblockFixture.all.first { $0.name == "plain" })
+    var superblock = try fixture.superblock()
+    for type: UInt64 in [3, 4, 8, 33] {
+      superblock[Superblock.Layout.checksumType] = type
+      try superblock.validate()
+      #expect(throws: FormatError.self) { try superblock.validate(forWrite: true) }
+      #expect(throws: FormatError.self) { try superblock.encode() }
+    }
+  }
+
   @Test func unknownFeatureIsRefusedByNumber() throws {
     var superblock = try #require(SuperblockFixture.all.first).superblock()
     superblock.features[0] |= 1 << 19
@@ -229,18 +240,5 @@ struct SuperblockTests {
     #expect(Superblock.newestIndex(of: [nil, superblock]) == 1)
     #expect(Superblock.newestIndex(of: [superblock, newer, newer]) == 1)
     #expect(Superblock.newestIndex(of: [newer, nil, superblock]) == 0)
-  }
-}
-
-/// A small generator with a seed that a failing test can print.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

@@ -3,13 +3,14 @@
 // on the kernel's keys with bits flipped, lengths cut and types swapped.
 
 import BcachefsFormat
+import BcachefsSupport
 import Testing
 
 struct MutationTests {
   @Test func mutatedKeysNeverTrap() throws {
     let seed = UInt64.random(in: 0 ... .max)
     print("seed \(seed)")
-    var random = SplitMix(state: seed)
+    var random = SplitMix64(seed: seed)
     let volumes = GoldenVolume.all
     try #require(!volumes.isEmpty)
     var errors = 0
@@ -37,7 +38,7 @@ struct MutationTests {
 
   /// Runs all that reads a value; returns 1 if validation found fault.
   private func exercise(
-    _ key: BKey, _ value: [UInt8], _ context: BKeyContext, _ random: inout SplitMix
+    _ key: BKey, _ value: [UInt8], _ context: BKeyContext, _ random: inout SplitMix64
   ) -> Int {
     _ = BKeyValue.text(key: key, value: value.raw, context: context)
     _ = BKeyValue.text(key: key, value: value.raw)
@@ -54,18 +55,5 @@ struct MutationTests {
       return 1
     }
     return 0
-  }
-}
-
-/// A small generator of numbers that repeats itself for a seed.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

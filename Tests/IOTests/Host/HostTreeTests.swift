@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+import CLinuxShims
 import Testing
 
 @testable import BcachefsIO
