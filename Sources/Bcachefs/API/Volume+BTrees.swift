@@ -71,8 +71,8 @@ extension Volume {
   /// The level of a btree's root, nil if it has none.
   public func rootLevel(of btree: BTreeID) -> Int? { forest.roots[btree]?.level }
 
-  /// Calls `body` with all keys of a btree from `first` through `last`, of all snapshots; false ends
-  /// it.
+  /// Calls `body` with all keys of a btree from `first` through `last`, of all snapshots; false
+  /// ends it.
   ///
   /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
   public func forEachKey(
@@ -89,7 +89,8 @@ extension Volume {
     }
   }
 
-  /// Calls `body` with the nodes of one level (0: leaves) that cover `first` through `last`, in order.
+  /// Calls `body` with the nodes of one level (0: leaves) that cover `first` through `last`, in
+  /// order.
   public func forEachNode(
     of btree: BTreeID, level: Int, from first: BPos = .min, through last: BPos = .max,
     _ body: (BTreeNodeInfo) throws(VolumeError) -> Void

@@ -3,8 +3,8 @@
 //
 // How it works
 //   1. A range of a file that no copy gives reads as zeros and is reported.
-//   2. Where a btree node is unreadable, nobody knows which keys it had: all positions that it covered
-//      are reported, and reading goes on behind it.
+//   2. Where a btree node is unreadable, nobody knows which keys it had: all positions that it
+//      covered are reported, and reading goes on behind it.
 // Invariants
 //   (1) A range is reported, or its bytes are good.
 //   (2) Every call ends: each report moves on by a key or a node at least.
@@ -14,12 +14,12 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension Volume {
-  /// Calls `body` with the names of a directory in hash order, from `offset` on; false ends it. Goes
-  /// on past names that cannot be read.
+  /// Calls `body` with the names of a directory in hash order, from `offset` on; false ends it.
+  /// Goes on past names that cannot be read.
   ///
   /// - Parameter onLost: Told why names are missing; how many, nobody knows.
-  /// - Throws: `.notFound`, `.notADirectory`, what reading the directory's own inode throws, and what
-  ///   `body` throws.
+  /// - Throws: `.notFound`, `.notADirectory`, what reading the directory's own inode throws, and
+  ///   what `body` throws.
   public func list(
     _ id: FileID, from offset: UInt64 = 0, onLost: @escaping (VolumeError) -> Void,
     _ body: (DirectoryEntry) throws(VolumeError) -> Bool

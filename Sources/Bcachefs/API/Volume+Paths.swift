@@ -2,10 +2,11 @@
 // Paths as a kernel resolves them: with symbolic links, `.` and `..`.
 //
 // How it works
-//   The directories passed on the way are kept: `..` and a link's relative target start from them. An
-//   absolute target starts at the volume's root, which nothing leads out of.
+//   The directories passed on the way are kept: `..` and a link's relative target start from them.
+//   An absolute target starts at the volume's root, which nothing leads out of.
 // Invariants
-//   (1) At most `maxLinks` links are followed, and a path has at most `maxNames` names: circles end.
+//   (1) At most `maxLinks` links are followed, and a path has at most `maxNames` names: circles
+//       end.
 
 internal import BcachefsFormat
 
@@ -15,8 +16,8 @@ extension Volume {
 
   /// The file that a path from the volume's root names.
   ///
-  /// - Parameter followsLast: Whether the last name may be a link that is followed; links on the way
-  ///   always are.
+  /// - Parameter followsLast: Whether the last name may be a link that is followed; links on the
+  ///   way always are.
   /// - Throws: `.notFound`, `.notADirectory`, `.limit` (circles of links), and what reading throws.
   public func resolve(_ path: [UInt8], followsLast: Bool) throws(VolumeError) -> FileID {
     let slash = UInt8(ascii: "/")

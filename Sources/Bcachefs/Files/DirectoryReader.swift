@@ -2,8 +2,8 @@
 // Names: directories and extended attributes, by name and as lists.
 //
 // How it works
-//   1. A name is looked for from its hash on, until it is found or a place is empty: collisions were
-//      put into the places behind.
+//   1. A name is looked for from its hash on, until it is found or a place is empty: collisions
+//      were put into the places behind.
 //   2. A list walks all keys of the inode, in hash order; that is also the order readdir gives.
 // Invariants
 //   (1) A lookup stops at the first hole: its length is bounded by the longest run of collisions.
@@ -38,7 +38,8 @@ struct DirectoryReader {
 
   /// Calls `body` with the names of a directory from `offset` on; false ends the walk.
   ///
-  /// - Parameter onLost: Told why names are missing, and the walk goes on; without it that is thrown.
+  /// - Parameter onLost: Told why names are missing, and the walk goes on; without it that is
+  ///   thrown.
   func forEach(
     _ directory: Inode, from offset: UInt64, onLost: ((VolumeError) -> Void)? = nil,
     _ body: (Entry) throws(VolumeError) -> Bool

@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs list: the keys and nodes of a btree, in upstream's notation.
+//
+// Invariants
+//   (1) Results are written as they are found: memory is that of a node, whatever the volume's
+//       size.
+//   (2) What cannot be read ends the listing, after all that came before it.
+// Source: bcachefs-tools 1.13, src/commands/list.rs.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -14,8 +20,8 @@ enum BTreeListCommand {
         + "Positions are written INODE:OFFSET:SNAPSHOT, where U64_MAX and U32_MAX are names, and "
         + "POS_MIN, POS_MAX and SPOS_MAX whole positions.",
       "Modes: keys prints keys; nodes the pointers to the nodes of one level; formats these nodes' "
-        + "bounds, packed formats and fill; nodes-ondisk every set of keys in them as it stands on the "
-        + "device, with what later sets hide.",
+        + "bounds, packed formats and fill; nodes-ondisk every set of keys in them as it stands "
+        + "on the device, with what later sets hide.",
       VolumeOperand.text,
     ],
     groups: [

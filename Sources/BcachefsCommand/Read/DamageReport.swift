@@ -38,8 +38,8 @@ final class DamageReport: Sendable {
     for range in losses.ranges {
       Output.remark(
         command,
-        "\(Self.shown(path)): bytes \(range.lowerBound)-\(range.upperBound - 1) of \(size) are lost, "
-          + "zeros stand for them")
+        "\(Self.shown(path)): bytes \(range.lowerBound)-\(range.upperBound - 1) of \(size) are "
+          + "lost, zeros stand for them")
     }
     if losses.isCut { Output.remark(command, "\(Self.shown(path)): ... and more") }
     Output.remark(command, "\(Self.shown(path)): \(reason)")

@@ -2,8 +2,8 @@
 // bcachefs export: a volume's tree as a tar archive on standard output.
 //
 // How it works
-//   1. The tree is walked in the order in which the volume lists it; each file is a member. A file with
-//      several names is stored with the first and is a link with the others.
+//   1. The tree is walked in the order in which the volume lists it; each file is a member. A file
+//      with several names is stored with the first and is a link with the others.
 //   2. Where a file has holes is known before its contents are read: it becomes a sparse member.
 //   3. What cannot be read is zeros, and is named at once and in the exit code.
 // Invariants
@@ -21,13 +21,13 @@ enum ExportCommand {
     synopsis: "[OPTION...] VOLUME [PATH] >FILE",
     text: [
       "Writes the tree below PATH, or the whole volume, to standard output as a tar archive in pax "
-        + "format: modes, owners, times to the nanosecond, hard links, device nodes, holes, extended "
-        + "attributes and ACLs are in it. "
+        + "format: modes, owners, times to the nanosecond, hard links, device nodes, holes, "
+        + "extended attributes and ACLs are in it. "
         + "Subvolumes are directories. A socket cannot stand in an archive and is left out.",
-      "What cannot be read is named on standard error with its byte ranges; zeros stand for it, and "
-        + "the exit code is 65. Everything else is in the archive.",
-      "To unpack all of it, GNU tar needs --xattrs --xattrs-include='*' --acls and root. ACLs are in "
-        + "the archive twice: as attributes, and as the text that tar wants.",
+      "What cannot be read is named on standard error with its byte ranges; zeros stand for it, "
+        + "and the exit code is 65. Everything else is in the archive.",
+      "To unpack all of it, GNU tar needs --xattrs --xattrs-include='*' --acls and root. ACLs "
+        + "are in the archive twice: as attributes, and as the text that tar wants.",
       VolumeOperand.text,
     ],
     groups: [

@@ -2,12 +2,13 @@
 // The pax interchange format: members with everything that a filesystem keeps.
 //
 // How it works
-//   1. A member is a ustar header of 512 bytes and its contents, padded to 512. What the header has no
-//      room for stands in records of an extended header before it: long names and those that are not
-//      ASCII, large numbers, nanoseconds, extended attributes (SCHILY.xattr.NAME, as GNU tar, libarchive
-//      and star read them).
-//   2. A file with holes is a GNU sparse file of format 1.0: its contents begin with a map in decimal
-//      lines (number of ranges, then offset and length of each), padded to 512; then only data follow.
+//   1. A member is a ustar header of 512 bytes and its contents, padded to 512. What the header has
+//      no room for stands in records of an extended header before it: long names and those that are
+//      not ASCII, large numbers, nanoseconds, extended attributes (SCHILY.xattr.NAME, as GNU tar,
+//      libarchive and star read them).
+//   2. A file with holes is a GNU sparse file of format 1.0: its contents begin with a map in
+//      decimal lines (number of ranges, then offset and length of each), padded to 512; then only
+//      data follow.
 // Invariants
 //   (1) Every member takes a multiple of 512 bytes; the archive ends with two blocks of zeros.
 //   (2) Memory does not depend on the sizes of files.

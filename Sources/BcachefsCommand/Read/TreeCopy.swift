@@ -6,8 +6,9 @@
 //      files to workers through a short queue.
 //   2. A file with several names is made, empty, by the walk, so that its further names can be made
 //      while a worker still fills it.
-//   3. A directory gets its owner, mode and times when all below it is done: each counts what it waits
-//      for, and whoever finishes the last of that also finishes the directory, and so on upwards.
+//   3. A directory gets its owner, mode and times when all below it is done: each counts what it
+//      waits for, and whoever finishes the last of that also finishes the directory, and so on
+//      upwards.
 // Invariants
 //   (1) A file has its modification time only when it is complete; that is what resuming goes by.
 //   (2) Memory is bounded by the depth of the tree, the queue, and the number of files that have

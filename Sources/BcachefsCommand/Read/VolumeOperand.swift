@@ -17,8 +17,8 @@ enum VolumeOperand {
   static let json = OptionSpec("json", help: "print JSON")
 
   static let text =
-    "VOLUME is named as for mount: DEV[:DEV...] for devices and image files, UUID=... or LABEL=.... "
-    + "It is opened read-only: not a byte of it is changed."
+    "VOLUME is named as for mount: DEV[:DEV...] for devices and image files, UUID=... or "
+    + "LABEL=.... It is opened read-only: not a byte of it is changed."
 
   /// Opens the volume that the first operand names.
   static func open(_ arguments: ParsedArguments) throws(CommandFailure) -> Volume {

@@ -3,10 +3,10 @@
 //
 // How it works
 //   1. Everything is made relative to an open directory, by one name without a slash. What has the
-//      name already is removed first, unless it is a directory; a file is made with O_EXCL, so nobody's
-//      link is written through and nobody's file is written to.
-//   2. Owners come first, since they clear bits and capabilities; then attributes, while the mode still
-//      allows them; then the mode; then the times, which every other change would move.
+//      name already is removed first, unless it is a directory; a file is made with O_EXCL, so
+//      nobody's link is written through and nobody's file is written to.
+//   2. Owners come first, since they clear bits and capabilities; then attributes, while the mode
+//      still allows them; then the mode; then the times, which every other change would move.
 // Invariants
 //   (1) No symbolic link is followed, nothing outside the open directory is made or changed.
 //   (2) A file has its modification time only when it is complete: an interrupted one can be told.
@@ -57,7 +57,8 @@ public struct HostAttributes: Sendable {
 extension HostDirectory {
   /// Makes the child directory `name`, for its owner only, or takes the one that is there.
   ///
-  /// - Throws: `.notADirectory` if something else has the name, a link to a directory too; `.system`.
+  /// - Throws: `.notADirectory` if something else has the name, a link to a directory too;
+  ///   `.system`.
   public func makeDirectory(_ name: [UInt8]) throws(HostError) -> HostDirectory {
     do throws(HostError) {
       try unsafe make(name) { unsafe mkdirat($0, $1, 0o700) }
@@ -164,8 +165,8 @@ extension HostDirectory {
 // MARK: - Attributes
 
 extension HostDirectory {
-  /// Gives the child `name`, which is no regular file and no directory, what it shall have; a link is
-  /// not followed and has no permissions.
+  /// Gives the child `name`, which is no regular file and no directory, what it shall have; a link
+  /// is not followed and has no permissions.
   ///
   /// - Returns: The extended attributes that could not be set, and why.
   public func setAttributes(

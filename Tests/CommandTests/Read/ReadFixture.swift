@@ -44,8 +44,8 @@ struct ReadFixture {
     ).text.split(separator: "\n").map(String.init)
   }
 
-  /// Without what a copy cannot have: links of directories count subvolumes on other filesystems, and
-  /// an archive has no sockets.
+  /// Without what a copy cannot have: links of directories count subvolumes on other filesystems,
+  /// and an archive has no sockets.
   static func comparable(_ lines: [String], withSockets: Bool) -> [String] {
     lines.compactMap { line in
       var fields = line.split(separator: "\t", omittingEmptySubsequences: false).map(String.init)
