@@ -78,6 +78,11 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     cause = .encryption(error)
   }
 
+  /// What the device said, where that is the cause.
+  public var deviceError: DeviceError? {
+    if case .device(let error) = cause { error } else { nil }
+  }
+
   public var description: String {
     switch cause {
     case .none: "\(code)"

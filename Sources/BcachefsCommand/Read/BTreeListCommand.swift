@@ -2,7 +2,10 @@
 // bcachefs list: the keys and nodes of a btree, in upstream's notation.
 //
 // Invariants
-//   (1) Nothing is collected: keys are printed as the walk meets them, however large the btree is.
+//   (1) Results are written as they are found: memory is that of a node, whatever the volume's
+//       size.
+//   (2) What cannot be read ends the listing, after all that came before it.
+// Source: bcachefs-tools 1.13, src/commands/list.rs.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -18,8 +21,7 @@ enum BTreeListCommand {
         + "POS_MIN, POS_MAX and SPOS_MAX whole positions.",
       "Modes: keys prints keys; nodes the pointers to the nodes of one level; formats these nodes' "
         + "bounds, packed formats and fill; nodes-ondisk every set of keys in them as it stands "
-        + "on the "
-        + "device, with what later sets hide.",
+        + "on the device, with what later sets hide.",
       VolumeOperand.text,
     ],
     groups: [

@@ -12,8 +12,7 @@ enum CatCommand {
     synopsis: "[OPTION...] VOLUME PATH...",
     text: [
       "Writes files of a volume one after the other. What cannot be read is named on standard "
-        + "error "
-        + "with its byte ranges and zeros stand for it; the exit code is 65 then.",
+        + "error with its byte ranges and zeros stand for it; the exit code is 65 then.",
       VolumeOperand.text,
     ],
     groups: [

@@ -39,8 +39,7 @@ final class DamageReport: Sendable {
       Output.remark(
         command,
         "\(Self.shown(path)): bytes \(range.lowerBound)-\(range.upperBound - 1) of \(size) are "
-          + "lost, "
-          + "zeros stand for them")
+          + "lost, zeros stand for them")
     }
     if losses.isCut { Output.remark(command, "\(Self.shown(path)): ... and more") }
     Output.remark(command, "\(Self.shown(path)): \(reason)")

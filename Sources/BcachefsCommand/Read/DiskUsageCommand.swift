@@ -11,8 +11,7 @@ enum DiskUsageCommand {
     synopsis: "[OPTION...] VOLUME [PATH]",
     text: [
       "Prints for every directory below PATH, or of the whole volume, the space of all files in "
-        + "it, "
-        + "in KiB as du(1) does. That is what their data were before compression, counted once "
+        + "it, in KiB as du(1) does. That is what their data were before compression, counted once "
         + "whatever the number of replicas. A file with several names counts where it is found "
         + "first; what is shared by reflinks or snapshots counts for each of them.",
       VolumeOperand.text,

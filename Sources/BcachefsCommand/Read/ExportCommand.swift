@@ -22,15 +22,12 @@ enum ExportCommand {
     text: [
       "Writes the tree below PATH, or the whole volume, to standard output as a tar archive in pax "
         + "format: modes, owners, times to the nanosecond, hard links, device nodes, holes, "
-        + "extended "
-        + "attributes and ACLs are in it. "
+        + "extended attributes and ACLs are in it. "
         + "Subvolumes are directories. A socket cannot stand in an archive and is left out.",
       "What cannot be read is named on standard error with its byte ranges; zeros stand for it, "
-        + "and "
-        + "the exit code is 65. Everything else is in the archive.",
+        + "and the exit code is 65. Everything else is in the archive.",
       "To unpack all of it, GNU tar needs --xattrs --xattrs-include='*' --acls and root. ACLs "
-        + "are in "
-        + "the archive twice: as attributes, and as the text that tar wants.",
+        + "are in the archive twice: as attributes, and as the text that tar wants.",
       VolumeOperand.text,
     ],
     groups: [

@@ -16,19 +16,15 @@ enum GetCommand {
     synopsis: "[OPTION...] VOLUME PATH DEST",
     text: [
       "Copies the file PATH, or the directory PATH with all below it, to DEST; / is the whole "
-        + "volume. "
-        + "Contents with their holes, modes, times to the nanosecond, hard links, symbolic links, "
-        + "device nodes, extended attributes and ACLs are kept, owners and trusted attributes "
-        + "as root. "
+        + "volume. Contents with their holes, modes, times to the nanosecond, hard links, "
+        + "symbolic links, device nodes, extended attributes and ACLs are kept, owners and "
+        + "trusted attributes as root. "
         + "A directory PATH becomes the directory DEST, which may exist; a file PATH is copied "
-        + "into "
-        + "DEST if that is a directory. No symbolic link below DEST is followed.",
+        + "into DEST if that is a directory. No symbolic link below DEST is followed.",
       "Files that are at DEST already with the same size and modification time are left as they "
-        + "are, "
-        + "so an interrupted run can be repeated; what differs is replaced.",
+        + "are, so an interrupted run can be repeated; what differs is replaced.",
       "What cannot be read is named on standard error with its byte ranges, zeros stand for it "
-        + "in the "
-        + "copy, and the exit code is 65. Everything else is copied.",
+        + "in the copy, and the exit code is 65. Everything else is copied.",
       VolumeOperand.text,
     ],
     groups: [

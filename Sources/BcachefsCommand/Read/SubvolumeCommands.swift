@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs subvolume list, and list-snapshots: what there is of them in a volume.
-//
-// Invariants
-//   (1) A snapshot is drawn at most once: only below a root, and a snapshot has one parent.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -94,8 +91,7 @@ enum SnapshotListCommand {
     synopsis: "[OPTION...] VOLUME",
     text: [
       "Draws every tree of snapshots: leaves are what subvolumes show now, the nodes above hold "
-        + "what "
-        + "they share. Sizes are of the data written in each node alone, where the volume "
+        + "what they share. Sizes are of the data written in each node alone, where the volume "
         + "counts it.",
       VolumeOperand.text,
     ],
@@ -179,34 +175,5 @@ enum SnapshotListCommand {
       .init("deleted", .bool(snapshot.isDeleted)),
       .init("sectors", node.sectors.map { .signed($0) } ?? .null),
     ])
-  }
-}
-
-/// Rows with aligned columns, a heading above them.
-struct TextTable {
-  private var rows: [[String]]
-
-  init(_ heading: [String]) { rows = [heading] }
-
-  mutating func add(_ row: [String]) { rows.append(row) }
-
-  var text: String {
-    var out = ""
-    let columns = rows.map(\.count).max() ?? 0
-    let widths = (0..<columns).map { column in
-      rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0
-    }
-    for row in rows {
-      var line = ""
-      for (column, cell) in row.enumerated() {
-        line += cell
-        if column < row.count - 1 {
-          line += String(repeating: " ", count: widths[column] - cell.count + 2)
-        }
-      }
-      while line.last == " " { line.removeLast() }
-      out += line + "\n"
-    }
-    return out
   }
 }

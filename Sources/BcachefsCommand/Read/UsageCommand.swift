@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs fs usage: what the space of a volume is used for, in upstream's columns.
 //
+// How it works
+//   The counters of the accounting btree are sorted as the kernel's ioctl gives them: by the bytes
+//   of their positions, so by kind first. Columns are upstream's.
 // Invariants
-//   (1) Numbers come from the accounting btree and the superblock alone; nothing is counted anew.
+//   (1) Counters of a damaged volume may be anything: sums and products do not trap.
+// Source: bcachefs-tools 1.13, c_src/cmd_fs.c.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -15,8 +19,7 @@ enum UsageCommand {
     text: [
       "Prints what the volume's own accounting says, as upstream prints it of a mounted one: the "
         + "whole, the space by kind of data and devices, by compression and by btree, and the "
-        + "buckets "
-        + "of every device. Sizes are bytes.",
+        + "buckets of every device. Sizes are bytes.",
       VolumeOperand.text,
     ],
     groups: [
@@ -246,66 +249,5 @@ private struct UsageText {
       .init("bucket_bytes", .integer(UInt64(device.member.bucketSizeSectors) * 512)),
       .init("data", .array(types)),
     ])
-  }
-}
-
-/// Text with tab stops, left and right, as upstream's printbuf lays it out.
-final class ColumnText {
-  private(set) var text = ""
-  /// Columns, ascending. They count from the line's start.
-  var stops: [Int] = []
-  /// Of the lines that follow, and of this one while it is empty.
-  var indentation = 0 {
-    didSet { if next == 0 && line.allSatisfy({ $0 == " " }) { startLine() } }
-  }
-  private var line: [Character] = []
-  /// Where the field begins that a right stop would move.
-  private var field = 0
-  private var next = 0
-
-  @discardableResult
-  func put(_ text: String) -> ColumnText {
-    for character in text {
-      if character == "\n" { newline() } else { line.append(character) }
-    }
-    return self
-  }
-
-  /// Pads to the next stop.
-  @discardableResult
-  func tab() -> ColumnText {
-    line.append(contentsOf: padding())
-    return advance()
-  }
-
-  /// Moves what was written since the last stop to the right, up to the next stop.
-  @discardableResult
-  func tabRight() -> ColumnText {
-    line.insert(contentsOf: padding(), at: field)
-    return advance()
-  }
-
-  @discardableResult
-  func newline() -> ColumnText {
-    text += String(line) + "\n"
-    startLine()
-    return self
-  }
-
-  private func startLine() {
-    line = [Character](repeating: " ", count: indentation)
-    field = line.count
-    next = 0
-  }
-
-  private func padding() -> [Character] {
-    guard next < stops.count else { return [] }
-    return [Character](repeating: " ", count: max(stops[next] - line.count, 0))
-  }
-
-  private func advance() -> ColumnText {
-    field = line.count
-    next += 1
-    return self
   }
 }

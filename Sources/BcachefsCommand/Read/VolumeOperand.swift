@@ -18,8 +18,7 @@ enum VolumeOperand {
 
   static let text =
     "VOLUME is named as for mount: DEV[:DEV...] for devices and image files, UUID=... or "
-    + "LABEL=.... "
-    + "It is opened read-only: not a byte of it is changed."
+    + "LABEL=.... It is opened read-only: not a byte of it is changed."
 
   /// Opens the volume that the first operand names.
   static func open(_ arguments: ParsedArguments) throws(CommandFailure) -> Volume {
@@ -75,6 +74,10 @@ enum VolumeOperand {
 
 extension CommandFailure {
   init(_ error: VolumeError) {
+    if let deviceError = error.deviceError {
+      self.init(deviceError)
+      return
+    }
     let status: ExitStatus =
       switch error.code {
       case .notFound, .notADirectory, .isADirectory, .wrongType, .missingMembers: .noInput
