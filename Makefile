@@ -60,6 +60,8 @@ format-check:
 install: setup
 	swift build -c release --product bcachefs
 	install -D -m 755 .build/release/bcachefs $(DESTDIR)$(PREFIX)/bin/bcachefs
+	mkdir -p $(DESTDIR)$(PREFIX)/sbin
+	ln -sf ../bin/bcachefs $(DESTDIR)$(PREFIX)/sbin/mount.fuse.bcachefs
 	@scripts/install-extras .build/release/bcachefs $(DESTDIR)$(PREFIX)
 
 clean:

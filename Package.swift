@@ -43,6 +43,7 @@ let package = Package(
     systemLibrary("CDeflate", pkgConfig: "libdeflate", apt: "libdeflate-dev"),
     systemLibrary("CSodium", pkgConfig: "libsodium", apt: "libsodium-dev"),
     systemLibrary("CBlkid", pkgConfig: "blkid", apt: "libblkid-dev"),
+    systemLibrary("CFUSE", pkgConfig: "fuse3", apt: "libfuse3-dev"),
     .target(name: "CLinuxShims"),
     .target(
       name: "BcachefsSupport",
@@ -60,9 +61,15 @@ let package = Package(
       name: "Bcachefs",
       dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
       swiftSettings: hotSettings),
+    .target(
+      name: "BcachefsFUSE",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport", "CFUSE"],
+      swiftSettings: hotSettings),
     .executableTarget(
       name: "BcachefsCommand",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsFUSE", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "BcachefsFuzz",
@@ -91,6 +98,12 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: ["BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "TestSupport"],
+      swiftSettings: testSettings),
+    .testTarget(
+      name: "FUSETests",
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFUSE", "BcachefsFormat", "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "KernelTests",

@@ -13,6 +13,7 @@ enum Commands {
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
     ("Look at volumes", [ShowSuperCommand.spec] + ReadCommands.inspection),
     ("Read files of volumes", ReadCommands.all),
+    ("Mount volumes", [MountCommand.spec, MountCommand.otherName]),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),
   ]
 
@@ -71,6 +72,7 @@ enum Commands {
 @main
 enum BcachefsCommand {
   static func main() {
+    MountRun.runIfHelper()
     let words = Array(CommandLine.arguments.dropFirst())
     do throws(CommandFailure) {
       try run(words)

@@ -32,8 +32,8 @@ internal import Testing
     (
       "BcachefsFUSE",
       [
-        "Bcachefs", "BcachefsIO", "BcachefsSupport", "CFuse", "CLinuxShims", "Glibc", "Logging",
-        "Synchronization", "SystemPackage",
+        "Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CFUSE", "CLinuxShims",
+        "Glibc", "Logging", "Synchronization", "SystemPackage",
       ]
     ),
   ]

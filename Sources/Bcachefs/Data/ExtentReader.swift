@@ -111,13 +111,14 @@ final class ExtentReader {
       return
     }
     let crc = pointer.crc
-    let first = UInt32(crc.offset) + offset
+    let first = UInt64(crc.offset) + UInt64(offset)
     guard crc.isEncoded else {
       try readSectors(pointer, from: first, into: &target)
       return
     }
     guard crc.uncompressedSize <= Self.maxEncodedSectors, crc.compressedSize > 0,
       crc.compressedSize <= crc.uncompressedSize,
+      crc.isCompressed || crc.compressedSize == crc.uncompressedSize,
       Int(first) * 512 + target.byteCount <= Int(crc.uncompressedSize) * 512
     else {
       throw VolumeError(
@@ -181,13 +182,13 @@ final class ExtentReader {
 
   /// Reads sectors of a copy from its device, or rebuilds them from its stripe.
   private func readSectors(
-    _ pointer: DecodedPtr, from sector: UInt32, into target: inout MutableRawSpan
+    _ pointer: DecodedPtr, from sector: UInt64, into target: inout MutableRawSpan
   ) throws(VolumeError) {
     guard let device = media.device(pointer.ptr.device) else {
       throw VolumeError(.missingMembers, "the device is missing")
     }
     do throws(DeviceError) {
-      try device.read(into: &target, atByte: (pointer.ptr.offset + UInt64(sector)) * 512)
+      try device.read(into: &target, atByte: (pointer.ptr.offset + sector) * 512)
     } catch {
       throw VolumeError(error)
     }

@@ -84,6 +84,7 @@ struct DirectoryReader {
       if found.key.type == .dirent, let entry = try decode(found), entry.name == name {
         return entry
       }
+      guard place < .max else { break }
       place += 1
     }
     return nil
@@ -97,7 +98,7 @@ struct DirectoryReader {
         if case .subvolume(_, let parent) = dirent.target, parent != subvolume { return nil }
         return Entry(
           name: dirent.name.copiedBytes, target: dirent.target, type: dirent.type,
-          nextOffset: found.key.position.offset + 1)
+          nextOffset: found.key.position.offset.saturatingSuccessor)
       }
     } catch {
       throw VolumeError(error)
@@ -141,4 +142,9 @@ extension RawSpan {
   var copiedBytes: [UInt8] {
     (0..<byteCount).map { self[LEField<UInt8>($0)] }
   }
+}
+
+extension UInt64 {
+  /// The number behind this one; the last one is its own.
+  fileprivate var saturatingSuccessor: UInt64 { self == .max ? .max : self + 1 }
 }

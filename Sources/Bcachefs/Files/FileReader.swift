@@ -71,8 +71,8 @@ final class FileReader {
         continue
       }
       guard let found = next, found.key.position.inode == inode.number else { break }
-      let start = found.key.start.offset * 512
-      let end = found.key.position.offset * 512
+      let covered = try byteRange(of: found.key)
+      let (start, end) = (covered.lowerBound, covered.upperBound)
       guard end > position else { continue }
       if start > position {
         let hole = Int(min(start - position, UInt64(byteCount - done)))
@@ -103,6 +103,17 @@ final class FileReader {
     guard let end = cursor.skipUnreadable(), end.inode == inode.number else { return nil }
     let (bytes, overflow) = end.offset.multipliedReportingOverflow(by: 512)
     return overflow ? nil : bytes
+  }
+
+  /// The bytes of the file that a key covers.
+  ///
+  /// - Throws: `.corrupt` for a key that starts before the file or ends where no file can.
+  private func byteRange(of key: BKey) throws(VolumeError) -> Range<UInt64> {
+    let end = key.position.offset
+    guard UInt64(key.size) <= end, end <= UInt64(Int64.max) / 512 else {
+      throw VolumeError(.corrupt, "extent \(key.position) of \(key.size) sectors: no such place")
+    }
+    return (end - UInt64(key.size)) * 512..<end * 512
   }
 
   /// Reads bytes of one key, `offset` from its start.
@@ -211,7 +222,7 @@ final class FileReader {
         continue
       }
       guard let found = next, found.key.position.inode == inode.number else { return }
-      let range = found.key.start.offset * 512..<found.key.position.offset * 512
+      let range = try byteRange(of: found.key)
       let kind: FileRangeKind = found.key.type == .reservation ? .unwritten : .data
       position = range.upperBound
       if try !body(range, kind) { return }

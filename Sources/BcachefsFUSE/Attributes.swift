@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+// What stat(2) shows, from what the engine knows.
+
+internal import Bcachefs
+internal import BcachefsFormat
+internal import CFUSE
+internal import Glibc
+
+extension FileAttributes {
+  /// As `struct stat`.
+  ///
+  /// - Parameter blockBytes: The volume's block size.
+  /// - Source: bch2_getattr, bch2_inode_update_after_write (fs.c).
+  func status(blockBytes: Int) -> stat {
+    var status = stat()
+    status.st_ino = UInt(NodeTable.visibleNumber(id))
+    status.st_mode = UInt32(mode)
+    status.st_nlink = numericCast(linkCount)
+    status.st_uid = inode.uid
+    status.st_gid = inode.gid
+    // On disk is the driver's own dev_t: 12 bits of major number, 20 of minor.
+    status.st_rdev = cfuse_device(inode.device >> 20, inode.device & 0xf_ffff)
+    status.st_size = Int(clamping: byteCount)
+    status.st_blksize = numericCast(blockBytes)
+    status.st_blocks = Int(clamping: inode.sectors)
+    status.st_atim = timespec(nanoseconds: accessTime)
+    status.st_mtim = timespec(nanoseconds: modificationTime)
+    status.st_ctim = timespec(nanoseconds: changeTime)
+    return status
+  }
+}
+
+extension timespec {
+  /// Nanoseconds since 1970, before it too.
+  init(nanoseconds: Int64) {
+    let second: Int64 = 1_000_000_000
+    let rest = nanoseconds % second
+    let fraction = rest < 0 ? rest + second : rest
+    self.init()
+    tv_sec = Int(nanoseconds / second - (rest < 0 ? 1 : 0))
+    tv_nsec = Int(fraction)
+  }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+// A mount from its beginning to its end.
+//
+// How it works
+//   1. libfuse mounts (as root by mount(2), else by fusermount3) and serves requests on threads of
+//      its own until somebody unmounts, or SIGINT, SIGTERM or SIGHUP comes. Then it unmounts
+//      itself.
+//   2. The first request raises the kernel's read-ahead for this mount to what one read can carry:
+//      FUSE itself has 128 KiB, and sets that when the connection begins.
+// Invariants
+//   (1) However serving ends, nothing stays mounted.
+// Locks: none.
+
+public import Bcachefs
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import CFUSE
+internal import Glibc
+
+/// A volume that is mounted, or about to be.
+public struct Mount: Sendable {
+  /// Threads that answer requests.
+  public static let threads: UInt32 = 10
+
+  private let volume: Volume
+  private let source: String
+  private let directory: String
+  private let options: MountOptions
+
+  /// - Parameters:
+  ///   - source: What is shown as the mount's device.
+  ///   - directory: Where it is to be seen.
+  /// - Throws: `.usage` if that is no directory.
+  public init(
+    _ volume: Volume, source: String, directory: String, options: MountOptions
+  ) throws(MountError) {
+    guard let real = unsafe realpath(directory, nil) else {
+      throw MountError(.usage, "\(directory): \(unsafe String(cString: strerror(errno)))")
+    }
+    defer { unsafe free(real) }
+    self.directory = unsafe String(cString: real)
+    self.volume = volume
+    self.source = source
+    self.options = options
+  }
+
+  /// Mounts, serves, and returns when it is unmounted again.
+  ///
+  /// - Parameters:
+  ///   - log: Called for what could not be read, from any thread.
+  ///   - becameReady: Called once the mount can be used, on another thread.
+  /// - Throws: `.usage` if `subvol` names no directory; `.system`, `.mount`.
+  public func serve(
+    log: @escaping @Sendable (String) -> Void, becameReady: @escaping @Sendable () -> Void = {}
+  ) throws(MountError) {
+    let directory = directory
+    let server = VolumeServer(
+      volume, root: try root(), log: log, becameReady: becameReady,
+      firstRequest: { ReadAhead.raise(for: directory, toBytes: VolumeServer.maxReadBytes) })
+    let session = unsafe try newSession(server)
+    // libfuse has the server by a plain pointer.
+    defer { withExtendedLifetime(server) {} }
+    defer { unsafe fuse_session_destroy(session) }
+    Self.allowSignals()
+    guard unsafe fuse_set_signal_handlers(session) == 0 else {
+      throw MountError(.system, "signal handlers cannot be set")
+    }
+    defer { unsafe fuse_remove_signal_handlers(session) }
+    guard unsafe fuse_session_mount(session, directory) == 0 else {
+      throw MountError(.mount, "\(directory): it could not be mounted")
+    }
+    defer { unsafe fuse_session_unmount(session) }
+    let result = unsafe cfuse_session_loop(session, Self.threads, 0)
+    if result < 0 {
+      throw MountError(
+        .system, "\(directory): serving ended: \(unsafe String(cString: strerror(-result)))")
+    }
+  }
+
+  /// Lets the signals that end a mount through: whoever started this process may have blocked them.
+  private static func allowSignals() {
+    var signals = sigset_t()
+    _ = unsafe sigemptyset(&signals)
+    for signal in [SIGINT, SIGTERM, SIGHUP] { _ = unsafe sigaddset(&signals, signal) }
+    _ = unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
+  }
+
+  /// What the mount shows as its root.
+  private func root() throws(MountError) -> FileID {
+    guard let path = options.subvolume else { return volume.root }
+    do throws(VolumeError) {
+      let file = try volume.resolve(path)
+      guard try volume.inode(file).isDirectory else {
+        throw VolumeError(.notADirectory, "it is not a directory")
+      }
+      return file
+    } catch {
+      throw MountError(.usage, "option subvol=\(path): \(error)")
+    }
+  }
+
+  private func newSession(_ server: VolumeServer) throws(MountError) -> OpaquePointer {
+    let list = options.sessionOptions(source: source, isRoot: geteuid() == 0)
+    var words = unsafe ["bcachefs", "-o", list].map { (word: String) in unsafe strdup(word) }
+    defer { unsafe words.forEach { unsafe free($0) } }
+    var operations = Operations.table()
+    let session = unsafe cfuse_session_new(
+      Int32(words.count), &words, &operations, Unmanaged.passUnretained(server).toOpaque())
+    guard let session = unsafe session else {
+      throw MountError(.system, "libfuse does not accept \(list)")
+    }
+    return unsafe session
+  }
+}

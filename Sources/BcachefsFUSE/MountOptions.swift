@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+// The options of a mount: what `-o` says, in one table.
+//
+// How it works
+//   1. Options of mounts in general go to the kernel, options of FUSE mounts to libfuse, those of
+//      the volume (VolumeOption) to the engine, and the rest of the table is for mount(8) and
+//      systemd.
+//   2. What is in none of these is refused by its name.
+// Invariants
+//   (1) `ro` is among them: what was not asked to be read-only is refused, never mounted so.
+
+public import BcachefsFormat
+
+/// What a mount is asked to be.
+public struct MountOptions: Sendable, Hashable {
+  /// The path within the volume that is shown as the mount's root.
+  public var subvolume: String?
+  /// The file that holds the passphrase.
+  public var passphraseFile: String?
+  /// Whether other users may look at the mount. Not said: if root mounts; the kernel checks
+  /// permissions as on any mount.
+  public var allowOther: Bool?
+  /// Options for the kernel, as they are.
+  public var kernelOptions: [String] = []
+  /// Options for the engine.
+  public var volumeOptions = VolumeOptions()
+  private var isReadOnly = false
+
+  private enum Meaning {
+    case readOnly, readWrite, subvolume, passphraseFile, allowOther, noAllowOther
+    case kernel
+    /// For mount(8), fstab's other readers, or true anyway.
+    case nothing
+  }
+
+  private static let table: [String: Meaning] = [
+    "ro": .readOnly, "rw": .readWrite, "subvol": .subvolume, "passphrase_file": .passphraseFile,
+    "allow_other": .allowOther, "noallow_other": .noAllowOther,
+    "dev": .kernel, "nodev": .kernel, "suid": .kernel, "nosuid": .kernel, "exec": .kernel,
+    "noexec": .kernel, "sync": .kernel, "async": .kernel, "atime": .kernel, "noatime": .kernel,
+    "dirsync": .kernel,
+    "default_permissions": .nothing, "defaults": .nothing, "auto": .nothing, "noauto": .nothing,
+    "user": .nothing, "users": .nothing, "nouser": .nothing, "owner": .nothing, "group": .nothing,
+    "nofail": .nothing, "_netdev": .nothing, "diratime": .nothing, "nodiratime": .nothing,
+    "relatime": .nothing, "norelatime": .nothing, "strictatime": .nothing,
+    "nostrictatime": .nothing, "lazytime": .nothing, "nolazytime": .nothing,
+  ]
+
+  /// - Parameter lists: Each `NAME[=VALUE],...`; later ones win.
+  /// - Throws: `.usage`: an unknown option, a bad value, a mount that is not read-only.
+  public init(parsing lists: [String]) throws(MountError) {
+    var isReadWrite = false
+    for part in lists.joined(separator: ",").split(separator: ",") {
+      let fields = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      let name = String(fields[0])
+      let value = fields.count == 2 ? String(fields[1]) : nil
+      if name.hasPrefix("x-") || name == "comment" || name == "uhelper" { continue }
+      guard let meaning = Self.table[name] else {
+        try setVolumeOption(name, value)
+        continue
+      }
+      switch meaning {
+      case .readOnly, .readWrite:
+        isReadOnly = meaning == .readOnly
+        isReadWrite = meaning == .readWrite
+      case .subvolume: subvolume = try Self.required(name, value)
+      case .passphraseFile: passphraseFile = try Self.required(name, value)
+      case .allowOther: allowOther = true
+      case .noAllowOther: allowOther = false
+      case .kernel: kernelOptions.append(name)
+      case .nothing: break
+      }
+    }
+    guard isReadOnly else {
+      throw MountError(
+        .usage,
+        isReadWrite
+          ? "option rw: this program mounts read-only; say -o ro"
+          : "this program mounts read-only, and that must be asked for: -o ro")
+    }
+  }
+
+  private static func required(
+    _ name: String, _ value: String?
+  ) throws(MountError) -> String {
+    guard let value, !value.isEmpty else {
+      throw MountError(.usage, "option \(name): needs a value")
+    }
+    return value
+  }
+
+  private mutating func setVolumeOption(
+    _ name: String, _ value: String?
+  ) throws(MountError) {
+    do throws(OptionError) {
+      guard try volumeOptions.setMountOption(name, value: value) else {
+        throw OptionError(name, .unknownOption)
+      }
+    } catch {
+      throw MountError(.usage, "option \(error)")
+    }
+  }
+
+  /// The list that the kernel and libfuse get.
+  ///
+  /// - Parameters:
+  ///   - source: What /proc/mounts shows as the device.
+  ///   - isRoot: Whether root mounts.
+  func sessionOptions(source: String, isRoot: Bool) -> String {
+    var result = ["ro", "default_permissions", "max_read=\(VolumeServer.maxReadBytes)"]
+    if allowOther ?? isRoot { result.append("allow_other") }
+    result += kernelOptions
+    var name = ""
+    for character in source {
+      if character == "," || character == "\\" { name.append("\\") }
+      name.append(character)
+    }
+    return (result + ["subtype=bcachefs", "fsname=\(name)"]).joined(separator: ",")
+  }
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+// libfuse's low-level API (3.12 or later), and what of it Swift cannot express: names that are
+// macros in some versions, names without a NUL, and fork.
+#pragma once
+#define FUSE_USE_VERSION 312
+#include <fcntl.h>
+#include <fuse_lowlevel.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <syslog.h>
+#include <unistd.h>
+
+/// A session; NULL if libfuse does not accept the arguments (it says why on standard error).
+static inline struct fuse_session *cfuse_session_new(
+    int count, char **arguments, const struct fuse_lowlevel_ops *operations, void *user) {
+  struct fuse_args args = FUSE_ARGS_INIT(count, arguments);
+  struct fuse_session *session = fuse_session_new(&args, operations, sizeof *operations, user);
+  fuse_opt_free_args(&args);
+  return session;
+}
+
+/// Serves requests on up to `threads` threads until the end: 0, the signal that ended it, or minus
+/// the errno.
+static inline int cfuse_session_loop(
+    struct fuse_session *session, unsigned threads, int has_own_descriptors) {
+  struct fuse_loop_config *config = fuse_loop_cfg_create();
+  if (!config) return -12;
+  fuse_loop_cfg_set_max_threads(config, threads);
+  fuse_loop_cfg_set_idle_threads(config, threads);
+  fuse_loop_cfg_set_clone_fd(config, has_own_descriptors != 0);
+  int result = fuse_session_loop_mt(session, config);
+  fuse_loop_cfg_destroy(config);
+  return result;
+}
+
+/// The kernel takes no longer names (FUSE_NAME_MAX).
+#define CFUSE_NAME_MAX 1024
+
+static inline void cfuse_name(char *target, const void *name, size_t byte_count) {
+  if (byte_count > CFUSE_NAME_MAX) byte_count = CFUSE_NAME_MAX;
+  memcpy(target, name, byte_count);
+  target[byte_count] = 0;
+}
+
+/// Adds an entry to a buffer for readdir. Returns the bytes it takes; more than there are: it was
+/// not added.
+static inline size_t cfuse_add_entry(
+    fuse_req_t request, char *buffer, size_t byte_count, const void *name, size_t name_bytes,
+    const struct stat *attributes, off_t next) {
+  char text[CFUSE_NAME_MAX + 1];
+  cfuse_name(text, name, name_bytes);
+  return fuse_add_direntry(request, buffer, byte_count, text, attributes, next);
+}
+
+/// The same for readdirplus.
+static inline size_t cfuse_add_entry_plus(
+    fuse_req_t request, char *buffer, size_t byte_count, const void *name, size_t name_bytes,
+    const struct fuse_entry_param *entry, off_t next) {
+  char text[CFUSE_NAME_MAX + 1];
+  cfuse_name(text, name, name_bytes);
+  return fuse_add_direntry_plus(request, buffer, byte_count, text, entry, next);
+}
+
+/// A device number as stat(2) shows it.
+static inline dev_t cfuse_device(uint32_t major_number, uint32_t minor_number) {
+  return makedev(major_number, minor_number);
+}
+
+/// A pipe that programs run by this one do not get.
+static inline int cfuse_pipe(int ends[2]) {
+  if (pipe(ends) != 0) return -1;
+  fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+  fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+  return 0;
+}
+
+/// fork(2), for processes that have one thread.
+static inline pid_t cfuse_fork(void) { return fork(); }
+
+/// One line to the system's log.
+static inline void cfuse_log(const char *text) {
+  syslog(LOG_DAEMON | LOG_WARNING, "bcachefs: %s", text);
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+// How mounts begin and end: foreground, background, signals, refusals, mount(8)'s helper.
+
+internal import TestSupport
+internal import Testing
+
+@Suite(.serialized, .enabled(if: FUSESupport.isAvailable, "\(FUSESupport.missing)"))
+struct EndTests {
+  /// Runs a script with `$BCACHEFS`, `$IMAGE` and an empty `$MOUNT`, which it need not unmount.
+  private func withPlain(_ script: String) throws -> ProgramResult {
+    try withImages(of: SampleVolume.fixture("plain")) { images in
+      let folder = try TemporaryFolder()
+      let result = try runProgram(
+        "timeout",
+        [
+          "-k", "5", "60", "bash", "-c",
+          "mkdir \"$MOUNT\"; trap 'fusermount3 -q -u -z \"$MOUNT\"' EXIT\n\(script)",
+        ],
+        environment: [
+          "BCACHEFS": builtProgram("bcachefs"), "IMAGE": images[0], "MOUNT": folder.file("mount"),
+          "FOLDER": folder.path,
+        ], timeoutSeconds: 80)
+      return result
+    }
+  }
+
+  @Test(arguments: ["INT", "TERM", "HUP"])
+  func signalUnmounts(_ signal: String) throws {
+    let result = try withPlain(
+      """
+      set -m
+      "$BCACHEFS" mount -f -o ro "$IMAGE" "$MOUNT" & pid=$!
+      for i in $(seq 100); do
+        grep -q " $MOUNT fuse.bcachefs ro," /proc/mounts && break; sleep 0.1
+      done
+      cat "$MOUNT/tree/links/origin" | wc -c
+      kill -\(signal) $pid; wait $pid; echo $?
+      grep -c " $MOUNT " /proc/mounts
+      """)
+    #expect(result.text == "12\n0\n0\n", "\(result.standardError)")
+  }
+
+  @Test func backgroundMountEndsWithItsUnmount() throws {
+    let result = try withPlain(
+      """
+      "$BCACHEFS" mount -o ro "$IMAGE" "$MOUNT" && cat "$MOUNT/tree/links/origin" | wc -c
+      pgrep -c -f "mount -o ro $IMAGE"
+      umount "$MOUNT" || fusermount3 -u "$MOUNT"
+      for i in $(seq 100); do pgrep -f "mount -o ro $IMAGE" >/dev/null || break; sleep 0.1; done
+      pgrep -c -f "mount -o ro $IMAGE"
+      """)
+    #expect(result.standardError == "")
+    #expect(result.text == "12\n1\n0\n")
+  }
+
+  @Test func refusalsNameTheirReason() throws {
+    let result = try withPlain(
+      """
+      refused() { "$BCACHEFS" "$@" 2>&1; echo $?; }
+      refused mount "$IMAGE" "$MOUNT"
+      refused mount -o rw "$IMAGE" "$MOUNT"
+      refused mount -o ro,no_such_option=1 "$IMAGE" "$MOUNT"
+      refused mount -o ro,subvol=no/such "$IMAGE" "$MOUNT"
+      refused mount -o ro "$IMAGE" "$MOUNT/missing"
+      refused mount -o ro "$IMAGE.missing" "$MOUNT"
+      grep -c " $MOUNT " /proc/mounts
+      """)
+    let text = result.text
+    #expect(text.contains("that must be asked for: -o ro\n1\n"))
+    #expect(text.contains("option rw: this program mounts read-only; say -o ro\n1\n"))
+    #expect(text.contains("option no_such_option: no such option\n1\n"))
+    #expect(text.contains("option subvol=no/such: no: no such name\n1\n"))
+    #expect(text.contains("/missing: No such file or directory\n1\n"))
+    #expect(text.contains(".missing"))
+    #expect(text.hasSuffix("32\n0\n"))
+  }
+
+  @Test(.enabled(if: FUSESupport.isRoot, "mount(8) is root's"))
+  func mountCommandFindsItsHelper() throws {
+    let result = try withPlain(
+      """
+      ln -s "$BCACHEFS" "$FOLDER/mount.fuse.bcachefs"
+      "$FOLDER/mount.fuse.bcachefs" "$IMAGE" "$MOUNT" -n -f -o ro,nodev,_netdev,x-test=1; echo $?
+      grep -c " $MOUNT " /proc/mounts
+      "$FOLDER/mount.fuse.bcachefs" "$IMAGE" "$MOUNT" -n -o ro,noexec -t fuse.bcachefs; echo $?
+      grep " $MOUNT " /proc/mounts | cut -d' ' -f3,4 | cut -d, -f1-4
+      """)
+    #expect(result.standardError == "")
+    #expect(result.text == "0\n0\n0\nfuse.bcachefs ro,nosuid,nodev,noexec\n")
+  }
+}

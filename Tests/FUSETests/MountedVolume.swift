@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+// A volume mounted by the built command, for the time of a test.
+
+internal import Foundation
+internal import TestSupport
+
+/// Whether this machine lets us mount by FUSE.
+enum FUSESupport {
+  static let missing = "no FUSE: needs /dev/fuse, and root or fusermount3"
+
+  static let isAvailable: Bool = {
+    let device = unsafe open("/dev/fuse", O_RDWR)
+    guard device >= 0 else { return false }
+    close(device)
+    let helpers = ["/bin/fusermount3", "/usr/bin/fusermount3"]
+    return geteuid() == 0 || helpers.contains(where: fileExists)
+  }()
+
+  static let isRoot = geteuid() == 0
+}
+
+/// A mount; it is gone with its owner, whoever still uses it.
+struct MountedVolume: ~Copyable {
+  let path: String
+  private let folder: TemporaryFolder
+
+  /// Mounts in the background.
+  ///
+  /// - Parameters:
+  ///   - images: The devices.
+  ///   - options: Added to `ro`.
+  init(_ images: [String], options: String = "", passphrase: String? = nil) throws {
+    let folder = try TemporaryFolder()
+    let path = folder.file("mount")
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    var arguments = ["mount", "-o", "ro\(options.isEmpty ? "" : ",\(options)")"]
+    if let passphrase {
+      try writeFile(folder.file("passphrase"), Array(passphrase.utf8))
+      arguments += ["-o", "passphrase_file=\(folder.file("passphrase"))"]
+    }
+    try runProgramOrThrow(
+      builtProgram("bcachefs"), arguments + [images.joined(separator: ":"), path],
+      timeoutSeconds: 60)
+    self.path = path
+    self.folder = folder
+  }
+
+  deinit {
+    _ = try? runProgram("fusermount3", ["-u", "-z", path], timeoutSeconds: 20)
+  }
+
+  /// Runs a shell script in the mount's root. Nothing in this process touches a mount: it could
+  /// wait for ever.
+  func shell(_ script: String, timeoutSeconds: Int = 120) throws -> ProgramResult {
+    try runProgram(
+      "timeout",
+      ["-k", "5", "\(timeoutSeconds)", "bash", "-c", "cd \"$MOUNT\" && { \(script)\n}"],
+      environment: ["MOUNT": path, "LC_ALL": "C.UTF-8"], timeoutSeconds: timeoutSeconds + 20)
+  }
+
+  /// The same in Python.
+  func python(_ script: String, timeoutSeconds: Int = 120) throws -> ProgramResult {
+    try runProgram(
+      "timeout", ["-k", "5", "\(timeoutSeconds)", "python3", "-c", script],
+      environment: ["MOUNT": path], timeoutSeconds: timeoutSeconds + 20)
+  }
+
+  /// All that the mount shows.
+  func manifest() throws -> [String] {
+    let result = try runProgramOrThrow(
+      "timeout",
+      ["-k", "5", "300", "python3", "\(repositoryRoot)/Tests/KernelTests/guest/manifest.py", path],
+      timeoutSeconds: 320)
+    return result.text.split(separator: "\n").map(String.init)
+  }
+}
+
+/// The images of a sample, unpacked for a test.
+func withImages<Result>(
+  of volume: SampleVolume, _ body: ([String]) throws -> Result
+) throws -> Result {
+  try withTemporaryFolder { folder in try body(volume.unpack(into: folder)) }
+}
+
+/// The checksums of files.
+func digests(_ paths: [String]) throws -> String {
+  try runProgramOrThrow("sha256sum", paths).text
+}
