@@ -117,7 +117,7 @@ final class BTreeBuilder {
     let keys = node.keys
     var bytes = keys.mutableBytes
     key.encode(into: &bytes, at: offset)
-    copyWords(value, into: &bytes, at: offset + BKey.Layout.byteCount)
+    bytes.copy(value, to: offset + BKey.Layout.byteCount)
     node.byteCount = offset + Int(key.u64s) * 8
     node.keyCount += 1
     node.valueU64s += key.valueU64s
@@ -167,15 +167,15 @@ final class BTreeBuilder {
         out += BKey.Layout.byteCount
       }
       let valueStart = offset + BKey.Layout.byteCount
-      copyWords(
-        source.extracting(valueStart..<valueStart + key.valueByteCount), into: &bytes, at: out)
+      bytes.copy(
+        source.extracting(valueStart..<valueStart + key.valueByteCount), to: out)
       out += key.valueByteCount
       offset += Int(key.u64s) * 8
     }
     let u64s = (out - BTreeNodeHeader.Layout.keys) / 8
     let blockBytes = writer.parameters.blockBytes
     let end = min((out + blockBytes - 1) / blockBytes * blockBytes, image.byteCount)
-    zeroWords(&bytes, out..<end)
+    bytes.zero(out..<end)
     let key = try writer.write(
       image, u64s: u64s, btree: btree, level: level, minKey: node.minKey, maxKey: maxKey,
       format: format, value: node.pointerValue)
@@ -217,27 +217,5 @@ final class BTreeBuilder {
       level += 1
     }
     return nil
-  }
-}
-
-/// Copies whole words.
-///
-/// - Precondition: `source.byteCount` is a multiple of eight and fits behind `offset`.
-@inline(__always)
-private func copyWords(_ source: RawSpan, into target: inout MutableRawSpan, at offset: Int) {
-  var position = 0
-  while position < source.byteCount {
-    target[LEField<UInt64>(offset &+ position)] = source[LEField<UInt64>(position)]
-    position &+= 8
-  }
-}
-
-/// Zeroes whole words.
-@inline(__always)
-private func zeroWords(_ target: inout MutableRawSpan, _ range: Range<Int>) {
-  var position = range.lowerBound
-  while position < range.upperBound {
-    target[LEField<UInt64>(position)] = 0
-    position &+= 8
   }
 }

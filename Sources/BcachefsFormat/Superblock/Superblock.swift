@@ -165,7 +165,7 @@ public struct Superblock: Hashable, Sendable {
   /// The magic of this volume's journal entries (`jset_magic`).
   public var jsetMagic: UInt64 { uuid.lo ^ 0x2452_35c1_a362_5032 }
   /// The magic of this volume's btree nodes (`bset_magic`).
-  public var bsetMagic: UInt64 { uuid.lo ^ 0x9013_5c78_b99e_07f5 }
+  public var bsetMagic: UInt64 { uuid.lo ^ BTreeNodeHeader.magicBase }
 
   // MARK: Sections
 
