@@ -3,6 +3,7 @@
 
 internal import Bcachefs
 internal import BcachefsFormat
+internal import Synchronization
 
 enum VolumeOperand {
   /// What every command takes that opens a volume.
@@ -39,8 +40,11 @@ enum VolumeOperand {
     let unlock = UnlockSource(
       passphraseFile: arguments.value(of: "passphrase_file"),
       ask: Terminal.inputIsTerminal ? { @Sendable in ask($0) } : nil)
+    let remarks = DamageRemarks(command: arguments.command)
     return try reading { () throws(VolumeError) in
-      try Volume.open(try VolumeSources(parsing: name), options: options, unlock: unlock)
+      try Volume.open(
+        try VolumeSources(parsing: name), options: options, unlock: unlock,
+        onDamage: { remarks.add($0) })
     }
   }
 
@@ -72,6 +76,21 @@ enum VolumeOperand {
   }
 }
 
+/// Names copies that were found bad, the first hundred of them; any thread may.
+private final class DamageRemarks: Sendable {
+  private static let limit = 100
+  private let command: String
+  private let count = Atomic(0)
+
+  init(command: String) { self.command = command }
+
+  func add(_ text: String) {
+    let number = count.add(1, ordering: .relaxed).newValue
+    if number <= Self.limit { Output.remark(command, "bad copy: \(text)") }
+    if number == Self.limit { Output.remark(command, "more bad copies are not named") }
+  }
+}
+
 extension CommandFailure {
   init(_ error: VolumeError) {
     if let deviceError = error.deviceError {
@@ -84,7 +103,7 @@ extension CommandFailure {
       case .nameTooLong: .usage
       case .foreignMember, .splitBrain, .unsupported: .configuration
       case .locked: .noPermission
-      case .notAVolume, .corrupt, .allCopiesBad, .limit: .badData
+      case .notAVolume, .corrupt, .allCopiesBad, .poisoned, .limit: .badData
       case .device: .inputOutput
       case .cancelled: .temporary
       }
