@@ -97,7 +97,9 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "FUSETests",
@@ -107,7 +109,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "KernelTests",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        "TestSupport",
+      ],
       exclude: ["guest"],
       swiftSettings: testSettings),
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
