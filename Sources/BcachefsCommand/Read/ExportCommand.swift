@@ -120,7 +120,7 @@ private final class Archive {
       // A link to nowhere says nothing and would not unpack.
       if kind == .symbolicLink && member.linkTarget.isEmpty { return }
     }
-    (member.major, member.minor) = FileText.deviceNumbers(entry.inode)
+    (member.major, member.minor) = (entry.inode.deviceMajor, entry.inode.deviceMinor)
     if kind == .regular {
       try addContents(entry, member)
     } else {

@@ -106,8 +106,7 @@ private struct FileDetails {
     out += " Inode: \(inode.number)  Subvolume: \(attributes.id.subvolume)"
     out += "  Snapshot: \(inode.snapshot)  Links: \(attributes.linkCount)"
     if kind?.isDevice == true {
-      let (major, minor) = FileText.deviceNumbers(inode)
-      out += "  Device: \(major), \(minor)"
+      out += "  Device: \(inode.deviceMajor), \(inode.deviceMinor)"
     }
     out += "\nAccess: \(FileText.octalMode(inode))/\(FileText.mode(inode))"
     out += "  Uid: \(inode.uid)  Gid: \(inode.gid)\n"
