@@ -151,7 +151,7 @@ extension Volume {
 
   private func child(of node: BTreeNode, from position: BPos) -> KeyReference? {
     if let overlay = forest.overlay {
-      return BTreeCursor.merged(
+      return BTreeCursor.firstMerged(
         node, overlay, btree: node.btree, level: node.level, from: position, upTo: node.maxKey)
     }
     let index = node.lowerBound(position)

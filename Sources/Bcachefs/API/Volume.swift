@@ -10,7 +10,9 @@
 //   (1) Nothing is ever written: the devices are open read-only.
 //   (2) A `Volume` may be used from any thread; what has working memory is made for each call, or
 //       kept in a `FileHandle` that belongs to one thread at a time.
-// Locks: see NodeReader; everything else here is immutable, but for the count of damages.
+//   (3) A subvolume that was read is not read again: nothing changes while the volume is open.
+// Locks: see NodeReader; `knownSubvolumes` and the damages have a mutex each, leaves, not held
+// while anything is read.
 
 public import BcachefsFormat
 internal import BcachefsIO
@@ -59,6 +61,9 @@ public final class Volume: Sendable {
   let forest: BTreeForest
   let snapshots: SnapshotTable
   private let damages: DamageLog
+  private let knownSubvolumes = Mutex<[UInt32: Subvolume]>([:])
+  /// Subvolumes kept in memory, at most.
+  private static let knownSubvolumesMax = 1 << 16
 
   /// - Parameter cacheBytes: What cached btree nodes may take.
   init(media: VolumeMedia, cacheBytes: Int = 256 << 20) throws(VolumeError) {
@@ -96,6 +101,15 @@ public final class Volume: Sendable {
 
   /// A subvolume's root directory and snapshot.
   func subvolume(_ id: UInt32) throws(VolumeError) -> Subvolume {
+    if let known = knownSubvolumes.withLock({ $0[id] }) { return known }
+    let found = try readSubvolume(id)
+    knownSubvolumes.withLock { known in
+      if known.count < Self.knownSubvolumesMax { known[id] = found }
+    }
+    return found
+  }
+
+  private func readSubvolume(_ id: UInt32) throws(VolumeError) -> Subvolume {
     let cursor = BTreeCursor(forest, .subvolumes)
     guard let found = try cursor.lookup(BPos(0, UInt64(id))), found.key.type == .subvolume else {
       throw VolumeError(.notFound, "there is no subvolume \(id)")

@@ -100,6 +100,29 @@ final class BTreeNode: Sendable {
     return low
   }
 
+  /// The index behind the last key at or before `position`; 0 if there is none.
+  func upperBound(_ position: BPos) -> Int {
+    let index = lowerBound(position)
+    return index < entries.count && entries[index].position == position ? index &+ 1 : index
+  }
+
+  /// Whether a key at `position` would be in this node.
+  @inline(__always)
+  func covers(_ position: BPos) -> Bool { minKey <= position && position <= maxKey }
+
+  /// What the pointer at an index below `entries.count` of an interior node leads to; nil if that
+  /// is no pointer.
+  func childIdentity(at index: Int) -> NodeIdentity? {
+    let offset = Int(entries[index].imageOffset)
+    let image = self.image
+    let bytes = image.bytes
+    let isPacked = bytes[LEField<UInt8>(offset &+ 1)] & 0x7f == BKey.packedFormat
+    let value = offset &+ (isPacked ? Int(format.keyU64s) &* 8 : BKey.Layout.byteCount)
+    let end = offset &+ Int(bytes[LEField<UInt8>(offset)]) &* 8
+    return NodeIdentity(
+      BKeyType(rawValue: bytes[LEField<UInt8>(offset &+ 2)]), bytes.extracting(value..<end))
+  }
+
   /// The key at an index below `entries.count`.
   func reference(at index: Int) -> KeyReference {
     let offset = Int(entries[index].imageOffset)

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+// The keys of a btree as one snapshot sees them.
+//
+// How it works
+//   1. Forwards: of the keys at one place the nearest ancestor's comes first; it decides, and hides
+//      the others. A whiteout that decides hides itself too.
+//   2. Backwards: the farthest comes first, so each place is looked up forwards.
+// Invariants
+//   (1) Each place (inode, offset) is given once at most.
+// Locks: none; a cursor belongs to one thread.
+// Source: btree_iter.c (bch2_btree_iter_peek, bch2_btree_iter_peek_prev_min).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+/// Walks the keys of a btree that are seen in one snapshot.
+struct SnapshotCursor {
+  private let cursor: BTreeCursor
+  private let table: SnapshotTable
+  private let snapshot: UInt32
+  /// The place whose first visible key was found: others there are hidden by it.
+  private var decided: (inode: UInt64, offset: UInt64)?
+
+  init(_ forest: BTreeForest, _ btree: BTreeID, snapshot: UInt32, table: SnapshotTable) {
+    cursor = BTreeCursor(forest, btree)
+    self.table = table
+    self.snapshot = snapshot
+  }
+
+  /// The next `next()` returns the first visible key at or behind (`inode`, `offset`).
+  mutating func seek(_ inode: UInt64, _ offset: UInt64) {
+    cursor.seek(BPos(inode, offset, 0))
+    decided = nil
+  }
+
+  /// The next key that is seen in the snapshot; whiteouts hide and are not returned.
+  mutating func next() throws(VolumeError) -> KeyReference? {
+    while let found = try cursor.next() {
+      let position = found.key.position
+      if let decided, decided == (position.inode, position.offset) { continue }
+      guard
+        position.snapshot == snapshot || table.isAncestor(position.snapshot, of: snapshot)
+      else { continue }
+      decided = (position.inode, position.offset)
+      if found.key.type == .whiteout { continue }
+      return found
+    }
+    return nil
+  }
+
+  /// The last key at or before (`inode`, `offset`) that is seen in the snapshot. What `next()`
+  /// gives after this is undefined until the next `seek`.
+  mutating func last(upTo inode: UInt64, _ offset: UInt64) throws(VolumeError) -> KeyReference? {
+    var bound = BPos(inode, offset, .max)
+    while true {
+      cursor.seek(bound)
+      guard let place = try cursor.previous()?.key.position else { return nil }
+      // Backwards the farthest ancestor comes first: which key counts is found forwards.
+      if let visible = try lookup(place.inode, place.offset) { return visible }
+      guard let before = BPos(place.inode, place.offset, 0).predecessor else { return nil }
+      bound = before
+    }
+  }
+
+  /// After `next()` threw: goes on behind the node that could not be read; nil if that is not why.
+  mutating func skipUnreadable() -> BPos? { cursor.skipUnreadable() }
+
+  /// The key at exactly (`inode`, `offset`) that is seen in the snapshot.
+  mutating func lookup(
+    _ inode: UInt64, _ offset: UInt64
+  ) throws(VolumeError) -> KeyReference? {
+    seek(inode, offset)
+    guard let found = try next(), found.key.position.inode == inode,
+      found.key.position.offset == offset
+    else { return nil }
+    return found
+  }
+}
