@@ -20,7 +20,8 @@ public struct SampleVolume: Sendable, CustomStringConvertible {
   public static let corpus = environmentVariable("BCACHEFS_TEST_CORPUS").map(volumes(in:)) ?? []
 
   /// Volumes of format 1.39, where `BCACHEFS_TEST_CORPUS_NEWEST` names them; empty without it.
-  public static let newest = environmentVariable("BCACHEFS_TEST_CORPUS_NEWEST").map(volumes(in:)) ?? []
+  public static let newest =
+    environmentVariable("BCACHEFS_TEST_CORPUS_NEWEST").map(volumes(in:)) ?? []
 
   /// Every volume there is, of whatever format.
   public static let all = fixtures + corpus + newest

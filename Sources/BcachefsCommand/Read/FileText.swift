@@ -139,6 +139,11 @@ enum NameText {
     return members + [.init("\(key)_hex", .string(hex(name)))]
   }
 
+  /// Whether an attribute shows an option of the file, which only a bcachefs volume could take.
+  static func isVolumeOption(_ name: [UInt8]) -> Bool {
+    name.starts(with: "bcachefs.".utf8) || name.starts(with: "bcachefs_effective.".utf8)
+  }
+
   static func hex(_ bytes: [UInt8]) -> String {
     var text = ""
     for byte in bytes {

@@ -24,6 +24,10 @@ public struct InodeFlags: OptionSet, Hashable, Sendable {
   public static let backpointerUntrusted = InodeFlags(rawValue: 1 << 8)
   /// A child snapshot has its own version of this inode.
   public static let hasChildSnapshot = InodeFlags(rawValue: 1 << 9)
+  /// A directory below is casefolded (from 1.28 on).
+  public static let hasCaseInsensitive = InodeFlags(rawValue: 1 << 10)
+  /// Hashes of this directory's names are cut to 31 bits (from 1.30 on).
+  public static let direntOffset31Bit = InodeFlags(rawValue: 1 << 11)
 }
 
 /// An inode (`struct bch_inode_unpacked`).
