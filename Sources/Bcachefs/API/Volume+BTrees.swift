@@ -58,10 +58,12 @@ extension VolumeMedia {
       guard let target = DiskTarget.label(index) else { continue }
       names[target.rawValue] = superblock.targetText(target)
     }
-    return BKeyContext(
+    var context = BKeyContext(
       devices: devices,
       btreeNodeSectors: UInt32(superblock[Superblock.Layout.btreeNodeSize]),
       targetNames: names)
+    context.swapsAccountingPositions = superblock.swapsAccountingPositions
+    return context
   }
 }
 

@@ -54,11 +54,15 @@ extension Volume {
 
   /// The tree of snapshots, by descending number: parents come before their children.
   public func snapshotTree() throws(VolumeError) -> [SnapshotInfo] {
-    let counts = try accounting()
+    var sectors: [UInt32: Int64] = [:]
+    for count in try accounting() {
+      guard case .snapshot(let id) = count.key else { continue }
+      // Newer formats count each btree's keys first, and their bytes.
+      let counted = count.counters.count >= 3 ? count.counters[2] : count.counters.first ?? 0
+      sectors[id] = (sectors[id] ?? 0) &+ counted
+    }
     return snapshots.ids.reversed().compactMap { id in
-      guard let snapshot = snapshots[id] else { return nil }
-      let sectors = counts.first { $0.key == .snapshot(id: id) }?.counters.first
-      return SnapshotInfo(id: id, snapshot: snapshot, sectors: sectors)
+      snapshots[id].map { SnapshotInfo(id: id, snapshot: $0, sectors: sectors[id]) }
     }
   }
 

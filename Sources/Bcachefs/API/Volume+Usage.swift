@@ -52,8 +52,11 @@ extension Volume {
         }
       }
     }
+    let isByteSwapped = superblock.swapsAccountingPositions
     return counters.sorted { $0.key < $1.key }.compactMap { position, values in
-      AccountingKey(position).map { AccountingCount(key: $0, counters: values) }
+      AccountingKey(position, isByteSwapped: isByteSwapped).map {
+        AccountingCount(key: $0, counters: values)
+      }
     }
   }
 

@@ -176,10 +176,13 @@ public final class Volume: Sendable {
     guard inode.isDirectory else {
       throw VolumeError(.notADirectory, "inode \(id.inode) is not a directory")
     }
-    let snapshot = try subvolume(id.subvolume).snapshot
-    let reader = DirectoryReader(
-      forest, subvolume: id.subvolume, snapshot: snapshot, table: snapshots)
-    return (inode, reader)
+    return (inode, try directoryReader(id.subvolume))
+  }
+
+  private func directoryReader(_ subvolumeID: UInt32) throws(VolumeError) -> DirectoryReader {
+    DirectoryReader(
+      forest, subvolume: subvolumeID, snapshot: try subvolume(subvolumeID).snapshot,
+      table: snapshots, casefoldsByDefault: superblock.casefoldsByDefault)
   }
 
   func target(
@@ -241,15 +244,32 @@ public final class Volume: Sendable {
     return buffer.bytes.extracting(0..<count).copiedBytes
   }
 
-  /// A file's extended attributes by the names that Linux shows.
+  /// A file's extended attributes by the names that Linux shows, in the order of listxattr: those
+  /// that are stored, in hash order, then options as `bcachefs.NAME` and `bcachefs_effective.NAME`.
+  ///
+  /// - Throws: `.notFound`; `.corrupt` for an ACL that is none; what reading a node throws.
   public func xattrs(
     _ id: FileID
   ) throws(VolumeError) -> [(name: [UInt8], value: [UInt8])] {
     let inode = try inode(id)
-    let snapshot = try subvolume(id.subvolume).snapshot
-    return try DirectoryReader(
-      forest, subvolume: id.subvolume, snapshot: snapshot, table: snapshots
-    ).xattrs(inode)
+    return try xattrReader(id.subvolume).all(inode) + optionXattrs(inode)
+  }
+
+  /// The value of one extended attribute, by the name that Linux shows; nil if the file does not
+  /// have it.
+  ///
+  /// - Throws: as `xattrs`.
+  /// - Complexity: a lookup by the name's hash, and one of the inode.
+  public func xattr(_ name: [UInt8], of id: FileID) throws(VolumeError) -> [UInt8]? {
+    let inode = try inode(id)
+    guard isOptionXattr(name) else {
+      return try xattrReader(id.subvolume).value(of: name, inode)
+    }
+    return optionXattrs(inode).first { $0.name == name }?.value
+  }
+
+  private func xattrReader(_ subvolumeID: UInt32) throws(VolumeError) -> XattrReader {
+    XattrReader(forest, snapshot: try subvolume(subvolumeID).snapshot, table: snapshots)
   }
 
   /// Opens a file for reading its contents.

@@ -164,7 +164,7 @@ final class FileReader {
     var done = 0
     while done < target.byteCount {
       let position = offset + UInt64(done)
-      let sector = (pointer.index & ((1 << 56) - 1)) + position / 512
+      let sector = pointer.index + position / 512
       reflink.seek(BPos(0, sector + 1))
       guard let indirect = try reflink.next(), indirect.key.position.inode == 0,
         indirect.key.start.offset <= sector

@@ -3,7 +3,8 @@
 //
 // How it works
 //   1. Forwards: of the keys at one place the nearest ancestor's comes first; it decides, and hides
-//      the others. A whiteout that decides hides itself too.
+//      the others. A whiteout that decides hides itself too. A walk ends with the inode that was
+//      sought: what follows may be any number of keys that this snapshot does not see.
 //   2. Backwards: the farthest comes first, so each place is looked up forwards.
 // Invariants
 //   (1) Each place (inode, offset) is given once at most.
@@ -20,6 +21,8 @@ struct SnapshotCursor {
   private let snapshot: UInt32
   /// The place whose first visible key was found: others there are hidden by it.
   private var decided: (inode: UInt64, offset: UInt64)?
+  /// The inode that was sought.
+  private var inode: UInt64 = 0
 
   init(_ forest: BTreeForest, _ btree: BTreeID, snapshot: UInt32, table: SnapshotTable) {
     cursor = BTreeCursor(forest, btree)
@@ -27,25 +30,33 @@ struct SnapshotCursor {
     self.snapshot = snapshot
   }
 
-  /// The next `next()` returns the first visible key at or behind (`inode`, `offset`).
+  /// The next `next()` returns the first visible key of `inode` at or behind `offset`.
   mutating func seek(_ inode: UInt64, _ offset: UInt64) {
     cursor.seek(BPos(inode, offset, 0))
+    self.inode = inode
     decided = nil
   }
 
-  /// The next key that is seen in the snapshot; whiteouts hide and are not returned.
+  /// The next key of the inode that is seen in the snapshot; whiteouts hide and are not returned.
   mutating func next() throws(VolumeError) -> KeyReference? {
     while let found = try cursor.next() {
       let position = found.key.position
+      guard position.inode == inode else { return nil }
       if let decided, decided == (position.inode, position.offset) { continue }
-      guard
-        position.snapshot == snapshot || table.isAncestor(position.snapshot, of: snapshot)
-      else { continue }
+      guard isVisible(position) else { continue }
       decided = (position.inode, position.offset)
-      if found.key.type == .whiteout { continue }
-      return found
+      if !Self.isWhiteout(found.key) { return found }
     }
     return nil
+  }
+
+  private func isVisible(_ position: BPos) -> Bool {
+    position.snapshot == snapshot || table.isAncestor(position.snapshot, of: snapshot)
+  }
+
+  /// From 1.29 on what hides an extent has a size and a type of its own.
+  private static func isWhiteout(_ key: BKey) -> Bool {
+    key.type == .whiteout || key.type == .extentWhiteout
   }
 
   /// The last key at or before (`inode`, `offset`) that is seen in the snapshot. What `next()`
@@ -70,9 +81,13 @@ struct SnapshotCursor {
     _ inode: UInt64, _ offset: UInt64
   ) throws(VolumeError) -> KeyReference? {
     seek(inode, offset)
-    guard let found = try next(), found.key.position.inode == inode,
+    while let found = try cursor.next(), found.key.position.inode == inode,
       found.key.position.offset == offset
-    else { return nil }
-    return found
+    {
+      guard isVisible(found.key.position) else { continue }
+      decided = (inode, offset)
+      return Self.isWhiteout(found.key) ? nil : found
+    }
+    return nil
   }
 }

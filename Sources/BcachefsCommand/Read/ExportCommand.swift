@@ -112,7 +112,7 @@ private final class Archive {
       names[entry.id] = name
     }
     do throws(VolumeError) {
-      member.xattrs = try volume.xattrs(entry.id).filter { !Self.isVolumeOption($0.name) }
+      member.xattrs = try volume.xattrs(entry.id).filter { !NameText.isVolumeOption($0.name) }
       member.records += Self.accessLists(member.xattrs)
       if kind == .symbolicLink { member.linkTarget = try volume.readLink(entry.id) }
     } catch {
@@ -120,7 +120,7 @@ private final class Archive {
       // A link to nowhere says nothing and would not unpack.
       if kind == .symbolicLink && member.linkTarget.isEmpty { return }
     }
-    (member.major, member.minor) = FileText.deviceNumbers(entry.inode)
+    (member.major, member.minor) = (entry.inode.deviceMajor, entry.inode.deviceMinor)
     if kind == .regular {
       try addContents(entry, member)
     } else {
@@ -144,11 +144,6 @@ private final class Archive {
     case nil: damage.add(entry.path, "its mode \(FileText.octalMode(entry.inode)) has no type")
     }
     return nil
-  }
-
-  /// Options of files, which only a bcachefs volume could take.
-  private static func isVolumeOption(_ name: [UInt8]) -> Bool {
-    name.starts(with: "bcachefs.".utf8) || name.starts(with: "bcachefs_effective.".utf8)
   }
 
   /// ACLs as the text that tar unpacks.

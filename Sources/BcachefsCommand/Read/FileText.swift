@@ -73,11 +73,6 @@ enum FileText {
     return String(repeating: "0", count: max(4 - digits.count, 0)) + digits
   }
 
-  /// A device node's numbers; the inode has them as the kernel's own `dev_t`.
-  static func deviceNumbers(_ inode: Inode) -> (major: UInt32, minor: UInt32) {
-    (inode.device >> 20, inode.device & 0xf_ffff)
-  }
-
   /// Local time: `2026-11-22 11:16`, and with seconds `2026-11-22 11:16:49.123456789 +0100`.
   static func time(_ nanoseconds: Int64, isLong: Bool) -> String {
     let (seconds, fraction) = split(nanoseconds)
@@ -127,8 +122,7 @@ enum FileText {
       .init("mtime_ns", .signed(attributes.modificationTime)),
     ]
     if FileKind(inode)?.isDevice == true {
-      let (major, minor) = deviceNumbers(inode)
-      members.append(.init("device", .string("\(major):\(minor)")))
+      members.append(.init("device", .string("\(inode.deviceMajor):\(inode.deviceMinor)")))
     }
     if let target { members += NameText.members("target", target) }
     return members
@@ -143,6 +137,11 @@ enum NameText {
     let members = [JSONValue.Member(key, .string(text))]
     if Array(text.utf8) == name { return members }
     return members + [.init("\(key)_hex", .string(hex(name)))]
+  }
+
+  /// Whether an attribute shows an option of the file, which only a bcachefs volume could take.
+  static func isVolumeOption(_ name: [UInt8]) -> Bool {
+    name.starts(with: "bcachefs.".utf8) || name.starts(with: "bcachefs_effective.".utf8)
   }
 
   static func hex(_ bytes: [UInt8]) -> String {

@@ -11,7 +11,7 @@ enum StatCommand {
     synopsis: "[OPTION...] VOLUME PATH",
     text: [
       "Prints a file's type, size, owners, mode and times, its numbers in the volume, the options "
-        + "that are set on it, its extended attributes, and where it has data. A symbolic link is "
+        + "that it has for itself (set on it, or inherited from a directory), its extended attributes, and where it has data. A symbolic link is "
         + "shown itself.",
       VolumeOperand.text,
     ],
@@ -41,7 +41,7 @@ enum StatCommand {
 private struct FileDetails {
   let attributes: FileAttributes
   let xattrs: [(name: [UInt8], value: [UInt8])]
-  let options: [(name: String, text: String)]
+  let options: [FileOption]
   let target: [UInt8]?
   /// Ranges with data; empty but for regular files.
   let ranges: [Range<UInt64>]
@@ -51,7 +51,7 @@ private struct FileDetails {
   ) throws(VolumeError) {
     attributes = try volume.attributes(id)
     let kind = FileKind(attributes.inode)
-    options = Self.options(attributes.inode, volume)
+    options = volume.options(of: attributes.inode)
     let losses = FileLosses()
     ranges =
       kind == .regular
@@ -60,32 +60,15 @@ private struct FileDetails {
     var found: [(name: [UInt8], value: [UInt8])] = []
     var link: [UInt8]?
     do throws(VolumeError) {
-      found = try volume.xattrs(id).sorted { $0.name.lexicographicallyPrecedes($1.name) }
+      // Those that show options are shown as options.
+      found = try volume.xattrs(id).filter { !NameText.isVolumeOption($0.name) }
+        .sorted { $0.name.lexicographicallyPrecedes($1.name) }
       if kind == .symbolicLink { link = try volume.readLink(id) }
     } catch {
       damage.add(path, error.description)
     }
     xattrs = found
     target = link
-  }
-
-  private static func options(_ inode: Inode, _ volume: Volume) -> [(String, String)] {
-    let stored: [(VolumeOption, UInt64)] = [
-      (.dataChecksum, UInt64(inode.dataChecksum)), (.compression, UInt64(inode.compression)),
-      (.backgroundCompression, UInt64(inode.backgroundCompression)),
-      (.dataReplicas, UInt64(inode.dataReplicas)),
-      (.promoteTarget, UInt64(inode.promoteTarget)),
-      (.foregroundTarget, UInt64(inode.foregroundTarget)),
-      (.backgroundTarget, UInt64(inode.backgroundTarget)),
-      (.erasureCode, UInt64(inode.erasureCode)), (.nocow, UInt64(inode.nocow)),
-    ]
-    let superblock = volume.superblock
-    // Stored plus one: 0 is not set.
-    var options = stored.filter { $0.1 > 0 }.map { option, value in
-      (option.name, option.text(value - 1, targets: { superblock.targetText($0) }))
-    }
-    if inode.project > 0 { options.append(("project", "\(inode.project - 1)")) }
-    return options
   }
 
   private var times: [(name: String, key: String, value: Int64)] {
@@ -106,8 +89,7 @@ private struct FileDetails {
     out += " Inode: \(inode.number)  Subvolume: \(attributes.id.subvolume)"
     out += "  Snapshot: \(inode.snapshot)  Links: \(attributes.linkCount)"
     if kind?.isDevice == true {
-      let (major, minor) = FileText.deviceNumbers(inode)
-      out += "  Device: \(major), \(minor)"
+      out += "  Device: \(inode.deviceMajor), \(inode.deviceMinor)"
     }
     out += "\nAccess: \(FileText.octalMode(inode))/\(FileText.mode(inode))"
     out += "  Uid: \(inode.uid)  Gid: \(inode.gid)\n"
@@ -115,7 +97,10 @@ private struct FileDetails {
       let name = String(repeating: " ", count: 6 - time.name.count) + time.name
       out += "\(name): \(FileText.time(time.value, isLong: true))\n"
     }
-    for option in options { out += "Option: \(option.name)=\(option.text)\n" }
+    for option in options {
+      let note = option.isSetHere ? "" : " (inherited)"
+      out += "Option: \(option.name)=\(SafeText.text(option.text.utf8))\(note)\n"
+    }
     for xattr in xattrs {
       out += " Xattr: \(SafeText.text(xattr.name)) = 0x\(NameText.hex(xattr.value))\n"
     }
@@ -134,6 +119,9 @@ private struct FileDetails {
     }
     members.append(
       .init("options", .object(options.map { .init($0.name, .string($0.text)) })))
+    members.append(
+      .init(
+        "options_set_here", .array(options.filter(\.isSetHere).map { .string($0.name) })))
     let attributes = xattrs.map { xattr in
       JSONValue.object(
         NameText.members("name", xattr.name)
