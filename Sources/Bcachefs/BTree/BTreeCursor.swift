@@ -11,6 +11,7 @@
 // Invariants
 //   (1) Positions returned ascend strictly until the next `seek`.
 //   (2) Depth is bounded by the root's level, which is bounded by the format.
+//   (3) Every node on the path covers the position that is looked for: searches only go forwards.
 // Locks: none; a cursor belongs to one thread. Nodes are immutable.
 // Source: btree_iter.c (bch2_btree_iter_peek), btree_journal_iter.c.
 
@@ -171,6 +172,7 @@ final class BTreeCursor {
       let node: BTreeNode
       do throws(VolumeError) {
         node = try forest.nodes.node(pointer, btree: btree, level: level)
+        try checkCovers(node)
       } catch {
         unreadableEnd = pointer.key.position
         throw error
@@ -183,6 +185,16 @@ final class BTreeCursor {
       pointer = try child(of: node, level: level)
       level -= 1
     }
+  }
+
+  /// A node that was found on the way to `position` has it within its bounds: otherwise keys between
+  /// the nodes would be missing without a word, and a search could go backwards.
+  private func checkCovers(_ node: BTreeNode) throws(VolumeError) {
+    guard position < node.minKey || node.maxKey < position else { return }
+    throw VolumeError(
+      .corrupt,
+      "btree \(btree) level \(node.level): the node that should have \(position) goes from "
+        + "\(node.minKey) to \(node.maxKey)")
   }
 
   private func child(of node: BTreeNode, level: Int) throws(VolumeError) -> KeyReference {

@@ -74,7 +74,10 @@ final class NodeReader: Sendable {
     }
     let identity = first.word & ~0xf ^ (expected.sequence ?? 0)
     let shard = shards[Int(truncatingIfNeeded: (identity >> 13) % UInt64(Self.shardCount))]
-    if let cached = cachedNode(identity, in: shard), cached.btree == btree, cached.level == level {
+    // Two pointers to one node, as only damage makes them, have different ends.
+    if let cached = cachedNode(identity, in: shard), cached.btree == btree, cached.level == level,
+      cached.maxKey == pointer.key.position
+    {
       return cached
     }
     let node = try read(places, expected)
