@@ -29,7 +29,7 @@ func systemLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
 let package = Package(
   name: "swift-bcachefs",
   products: [
-    .executable(name: "bcachefs", targets: ["BcachefsCommand"]),
+    .executable(name: "bcachefs", targets: ["BcachefsProgram"]),
     .executable(name: "bcachefs-fuzz", targets: ["BcachefsFuzz"]),
     .library(name: "Bcachefs", targets: ["Bcachefs"]),
     .library(name: "BcachefsFormat", targets: ["BcachefsFormat"]),
@@ -65,15 +65,19 @@ let package = Package(
       name: "BcachefsFUSE",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport", "CFUSE"],
       swiftSettings: hotSettings),
-    .executableTarget(
+    .target(
       name: "BcachefsCommand",
       dependencies: [
         "Bcachefs", "BcachefsFUSE", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
       ],
       swiftSettings: settings),
     .executableTarget(
+      name: "BcachefsProgram", dependencies: ["BcachefsCommand"], swiftSettings: settings),
+    .executableTarget(
       name: "BcachefsFuzz",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+      ],
       swiftSettings: settings),
     .target(
       name: "TestSupport",
@@ -98,13 +102,13 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport",
+        "BcachefsProgram", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(
       name: "FUSETests",
       dependencies: [
-        "Bcachefs", "BcachefsCommand", "BcachefsFUSE", "BcachefsFormat", "TestSupport",
+        "Bcachefs", "BcachefsProgram", "BcachefsFUSE", "BcachefsFormat", "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(

@@ -60,18 +60,27 @@ enum ExportCommand {
         .usage, "an archive is not for a terminal", advice: "Redirect it: >FILE, or | tar -t")
     }
     let damage = DamageReport(command: spec.name)
-    let archive = Archive(volume: volume, output: output, damage: damage)
     let base = path.utf8.split(separator: UInt8(ascii: "/")).last.map(Array.init) ?? []
+    let summary = try export(volume, from: root, named: base, to: output, damage)
+    if arguments.contains("json") { Output.writeToError(summary.text() + "\n") }
+    try damage.finish()
+  }
+
+  /// Writes the archive of a tree.
+  ///
+  /// - Returns: What was written and lost.
+  static func export(
+    _ volume: Volume, from root: FileID, named name: [UInt8], to output: ByteOutput,
+    _ damage: DamageReport
+  ) throws(CommandFailure) -> JSONValue {
+    let archive = Archive(volume: volume, output: output, damage: damage)
     try TreeWalk(volume: volume, isSorted: false, damage: damage).run(from: root) {
       (entry) throws(CommandFailure) in
-      try archive.add(entry, rootName: base)
+      try archive.add(entry, rootName: name)
       return true
     }
     try archive.finish()
-    if arguments.contains("json") {
-      Output.writeToError(archive.json.text() + "\n")
-    }
-    try damage.finish()
+    return archive.json
   }
 }
 
@@ -138,8 +147,7 @@ private final class Archive {
     case .blockDevice: return .blockDevice
     case .socket:
       leftOut += 1
-      Output.remark(
-        ExportCommand.spec.name,
+      damage.remark(
         "\(SafeText.text(name)): a socket cannot stand in an archive: left out")
     case nil: damage.add(entry.path, "its mode \(FileText.octalMode(entry.inode)) has no type")
     }

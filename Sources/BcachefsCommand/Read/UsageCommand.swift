@@ -43,6 +43,12 @@ enum UsageCommand {
       volume: volume, counts: counts, isHuman: arguments.contains("human_readable"))
     if arguments.contains("json") { Output.write(text.json) } else { Output.write(text.text) }
   }
+
+  /// Everything that the command can print of a volume.
+  static func allTexts(of volume: Volume) throws(VolumeError) -> [String] {
+    let text = UsageText(volume: volume, counts: try volume.accounting(), isHuman: true)
+    return [text.text, text.json.text()]
+  }
 }
 
 /// A member, as the tables show it.
