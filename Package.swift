@@ -75,6 +75,11 @@ let package = Package(
       name: "BcachefsFuzz",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
       swiftSettings: settings),
+    .executableTarget(
+      name: "ReadVolume",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport"],
+      path: "Examples/ReadVolume",
+      swiftSettings: settings),
     .target(
       name: "TestSupport",
       dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
@@ -97,7 +102,9 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "ReadVolume", "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "FUSETests",
