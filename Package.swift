@@ -103,7 +103,8 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "BcachefsCommand", "BcachefsFormat", "BcachefsSupport", "ReadVolume", "TestSupport",
+        "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "ReadVolume",
+        "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(
@@ -114,7 +115,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "KernelTests",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        "TestSupport",
+      ],
       exclude: ["guest"],
       swiftSettings: testSettings),
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),

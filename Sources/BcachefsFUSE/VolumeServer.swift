@@ -91,7 +91,7 @@ final class VolumeServer: Sendable {
 
   func fail(_ request: Request, _ error: VolumeError, _ file: FileID) {
     switch error.code {
-    case .corrupt, .allCopiesBad, .device, .limit, .missingMembers, .unsupported:
+    case .corrupt, .allCopiesBad, .device, .limit, .missingMembers, .poisoned, .unsupported:
       log("subvolume \(file.subvolume) inode \(file.inode): \(error)")
     default: break
     }

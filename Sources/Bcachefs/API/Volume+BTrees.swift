@@ -47,10 +47,9 @@ public struct BTreeNodeBlock: Sendable {
   public let keys: [String]
 }
 
-extension Volume {
+extension VolumeMedia {
   /// What the texts of keys need to know of the volume.
-  public var keyContext: BKeyContext {
-    let superblock = self.superblock
+  var keyContext: BKeyContext {
     let devices = superblock.members.map { member in
       member.isAlive
         ? BKeyContext.Device(
@@ -62,7 +61,7 @@ extension Volume {
     var names: [UInt16: String] = [:]
     for index in devices.indices {
       let target = DiskTarget.device(UInt8(clamping: index))
-      names[target.rawValue] = media.device(UInt8(clamping: index))?.name
+      names[target.rawValue] = device(UInt8(clamping: index))?.name
     }
     for index in superblock.section(of: DiskGroupsSection.self)?.groups.indices ?? 0..<0 {
       guard let target = DiskTarget.label(index) else { continue }
@@ -75,6 +74,11 @@ extension Volume {
     context.swapsAccountingPositions = superblock.swapsAccountingPositions
     return context
   }
+}
+
+extension Volume {
+  /// What the texts of keys need to know of the volume.
+  public var keyContext: BKeyContext { media.keyContext }
 
   /// The btrees that have a root, by number.
   public var btrees: [BTreeID] { forest.roots.keys.sorted() }

@@ -89,10 +89,15 @@ public final class Volume: Sendable {
   /// Subvolumes kept in memory, at most.
   private static let knownSubvolumesMax = 1 << 16
 
-  /// - Parameter cacheBytes: What cached btree nodes may take.
-  init(media: VolumeMedia, cacheBytes: Int = 256 << 20) throws(VolumeError) {
+  /// - Parameters:
+  ///   - cacheBytes: What cached btree nodes may take.
+  ///   - onDamage: As for `open`.
+  init(
+    media: VolumeMedia, cacheBytes: Int = 256 << 20,
+    onDamage: (@Sendable (String) -> Void)? = nil
+  ) throws(VolumeError) {
     self.media = media
-    let damages = DamageLog()
+    let damages = DamageLog(onDamage)
     self.damages = damages
     let journal = try JournalReader.read(media)
     let superblock = media.superblock
@@ -346,16 +351,33 @@ public final class FileHandle {
   }
 }
 
-/// Collects what was found bad, bounded.
+/// Collects what was found bad, bounded, each place once.
 final class DamageLog: Sendable {
   private static let limit = 1000
-  private let state = Mutex<(lines: [String], count: Int)>(([], 0))
+  private static let placesMax = 1 << 16
+
+  private struct State {
+    var lines: [String] = []
+    var places: Set<UInt64> = []
+    var count = 0
+  }
+
+  private let state = Mutex(State())
+  private let observer: (@Sendable (String) -> Void)?
+
+  /// - Parameter observer: Called with each new line, on the reading thread.
+  init(_ observer: (@Sendable (String) -> Void)? = nil) { self.observer = observer }
 
   func add(_ damage: ReadDamage) {
-    state.withLock { state in
+    let isNew = state.withLock { state in
+      let place = UInt64(damage.device) << 56 ^ damage.sector
+      guard !state.places.contains(place) else { return false }
+      if state.places.count < Self.placesMax { state.places.insert(place) }
       state.count += 1
       if state.lines.count < Self.limit { state.lines.append(damage.text) }
+      return true
     }
+    if isNew { observer?(damage.text) }
   }
 
   var lines: [String] { state.withLock { $0.lines } }

@@ -39,6 +39,8 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case limit
     /// The caller asked to stop.
     case cancelled
+    /// The driver found the data lost and marked it so: what stands there is not what was written.
+    case poisoned
   }
 
   /// What to act on.

@@ -84,28 +84,6 @@ final class BTreeNode: Sendable {
   /// What the node costs in memory, in bytes.
   var memoryBytes: Int { image.byteCount + entries.count * MemoryLayout<NodeEntry>.stride }
 
-  /// The index of the first key at or behind `position`; `entries.count` if there is none.
-  func lowerBound(_ position: BPos) -> Int {
-    var low = 0
-    var length = entries.count
-    while length > 0 {
-      let half = length >> 1
-      if entries[low &+ half].isBefore(position) {
-        low &+= half &+ 1
-        length &-= half &+ 1
-      } else {
-        length = half
-      }
-    }
-    return low
-  }
-
-  /// The index behind the last key at or before `position`; 0 if there is none.
-  func upperBound(_ position: BPos) -> Int {
-    let index = lowerBound(position)
-    return index < entries.count && entries[index].position == position ? index &+ 1 : index
-  }
-
   /// Whether a key at `position` would be in this node.
   @inline(__always)
   func covers(_ position: BPos) -> Bool { minKey <= position && position <= maxKey }

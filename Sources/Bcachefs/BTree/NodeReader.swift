@@ -2,8 +2,9 @@
 // Reads btree nodes from whatever copy is good, and keeps them.
 //
 // How it works
-//   1. A pointer names the copies of a node. They are tried in order; one that cannot be read,
-//      fails its checksum or is another node is reported and the next is tried.
+//   1. A pointer names the copies of a node. They are tried in the order in which their devices are
+//      expected to answer; one that cannot be read, fails its checksum or is another node is
+//      reported and the next is tried.
 //   2. Decoded nodes stay in a cache (NodeCache.swift).
 // Invariants
 //   (1) A node from the cache is the one that the pointer means: same place, sequence number, btree,
@@ -111,21 +112,23 @@ final class NodeReader: Sendable {
     var failures: [String] = []
     let wanted = expected.sectorsWritten * 512
     let byteCount = wanted == 0 ? decoder.nodeBytes : min(wanted, decoder.nodeBytes)
-    for place in places {
-      let problem: String
-      if let device = media.device(place.device) {
-        let image = HeapBuffer(byteCount: byteCount)
-        do throws(VolumeError) {
-          try fill(image, from: device, atSector: place.offset)
-          return try decoder.decode(image, expecting: expected)
-        } catch {
-          problem = "\(device.name) sector \(place.offset): \(error)"
-        }
-      } else {
-        problem = "device \(place.device) is missing"
+    for place in media.inReadOrder(places) {
+      guard let device = media.device(place.device) else {
+        failures.append("device \(place.device) is missing")
+        continue
       }
-      failures.append(problem)
-      report(ReadDamage(device: place.device, sector: place.offset, text: problem))
+      let image = HeapBuffer(byteCount: byteCount)
+      do throws(VolumeError) {
+        do {
+          var bytes = image.mutableBytes
+          try media.read(place.device, atSector: place.offset, into: &bytes)
+        }
+        return try decoder.decode(image, expecting: expected)
+      } catch {
+        let problem = "\(device.name) sector \(place.offset): \(error)"
+        failures.append(problem)
+        report(ReadDamage(device: place.device, sector: place.offset, text: problem))
+      }
     }
     throw VolumeError(
       .allCopiesBad,

@@ -75,15 +75,36 @@ struct ExtentCrcTests {
     #expect(iterator.next() == nil)
   }
 
+  /// flags (1.25), reconcile and reconcile_bp (1.33) have one word each.
+  @Test func entriesOfNewerVersionsAreSteppedOver() {
+    var value = [UInt8](repeating: 0, count: 40)
+    value[0] = 1 << 6 | 1 << 7
+    value[8] = 1 << 7
+    value[17] = 1
+    value[24] = 1
+    value[31] = 9
+    value[32] = 1
+    let entries = ExtentEntries(value.raw, keySize: 8)
+    #expect(entries.flags.isPoisoned)
+    var iterator = entries.entries
+    #expect(iterator.next() == .flags(ExtentFlags(word: 0xc0)))
+    #expect(iterator.next() == .reconcile(0x80))
+    #expect(iterator.next() == .reconcileBackpointer(0x100))
+    var pointers = entries.pointers
+    #expect(pointers.next()?.ptr.generation == 9)
+    #expect(pointers.next()?.ptr.generation == 0)
+    #expect(pointers.next() == nil)
+  }
+
   @Test func anUnknownEntryEndsTheWalk() {
     var value = [UInt8](repeating: 0, count: 24)
     value[0] = 1
-    value[8] = 1 << 6
+    value[9] = 1 << 1
     value[16] = 1
     let entries = ExtentEntries(value.raw, keySize: 8)
     var iterator = entries.entries
     #expect(iterator.next() == .ptr(ExtentPtr(word: 1)))
-    #expect(iterator.next() == .invalid(word: 64))
+    #expect(iterator.next() == .invalid(word: 512))
     #expect(iterator.next() == nil)
     var cut = ExtentEntries([8, 0, 0, 0, 0, 0, 0, 0].raw, keySize: 8).entries
     #expect(cut.next() == .invalid(word: 8))
