@@ -79,6 +79,11 @@ let package = Package(
         "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
       ],
       swiftSettings: settings),
+    .executableTarget(
+      name: "ReadVolume",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport"],
+      path: "Examples/ReadVolume",
+      swiftSettings: settings),
     .target(
       name: "TestSupport",
       dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
@@ -102,7 +107,8 @@ let package = Package(
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "BcachefsProgram", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport",
+        "BcachefsProgram", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "ReadVolume",
+        "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(

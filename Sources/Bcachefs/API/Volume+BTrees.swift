@@ -17,16 +17,23 @@ internal import BcachefsSupport
 
 /// A btree node, for people.
 public struct BTreeNodeInfo: Sendable {
+  /// 0 for leaves.
   public let level: Int
+  /// The first position that it covers.
   public let minKey: BPos
+  /// The last position that it covers.
   public let maxKey: BPos
+  /// How its packed keys are packed.
   public let format: BKeyFormat
-  /// The key that points to it, and the text of that key's value.
+  /// The key that points to it.
   public let pointer: BKey
+  /// The text of that key's value.
   public let pointerText: String
-  /// Words of the keys that are visible, and how many of those are packed.
+  /// Words of the keys that are visible.
   public let liveU64s: Int
+  /// How many of those are packed.
   public let packedCount: Int
+  /// How many of those are not.
   public let unpackedCount: Int
 }
 
@@ -34,7 +41,9 @@ public struct BTreeNodeInfo: Sendable {
 public struct BTreeNodeBlock: Sendable {
   /// Sectors from the start of the node.
   public let offsetSectors: Int
+  /// Its header.
   public let bset: BSetHeader
+  /// Its keys with their values, deleted and hidden ones too, a line each.
   public let keys: [String]
 }
 

@@ -13,7 +13,9 @@ internal import BcachefsSupport
 
 /// A subvolume and where it is.
 public struct SubvolumeInfo: Sendable {
+  /// Its number; 1 is the one that the volume's root belongs to.
   public let id: UInt32
+  /// As found, with every field.
   public let subvolume: Subvolume
   /// From the volume's root, without a `/` at either end; empty for the root. nil where no path
   /// leads there: it was deleted, or names are damaged.
@@ -24,7 +26,9 @@ public struct SubvolumeInfo: Sendable {
 
 /// A node of the tree of snapshots.
 public struct SnapshotInfo: Sendable {
+  /// Its number, below its parent's.
   public let id: UInt32
+  /// As found, with every field.
   public let snapshot: Snapshot
   /// Sectors of data that were written in it, nil if nobody counted.
   public let sectors: Int64?
@@ -35,6 +39,8 @@ extension Volume {
   private static let maxDepth = 4096
 
   /// All subvolumes, by ascending number.
+  ///
+  /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
   public func subvolumes() throws(VolumeError) -> [SubvolumeInfo] {
     let cursor = BTreeCursor(forest, .subvolumes)
     var result: [SubvolumeInfo] = []
@@ -53,6 +59,8 @@ extension Volume {
   }
 
   /// The tree of snapshots, by descending number: parents come before their children.
+  ///
+  /// - Throws: as `accounting`.
   public func snapshotTree() throws(VolumeError) -> [SnapshotInfo] {
     var sectors: [UInt32: Int64] = [:]
     for count in try accounting() {

@@ -24,6 +24,10 @@ public struct UnlockSource: Sendable {
   /// Asks for the passphrase with a prompt; nil: nobody is there to answer.
   public var ask: (@Sendable (_ prompt: String) -> String?)?
 
+  /// - Parameters:
+  ///   - passphraseFile: A file with the passphrase; nothing else is tried then.
+  ///   - usesKeyring: Whether keys of an earlier `unlock` are used.
+  ///   - ask: Asks for the passphrase.
   public init(
     passphraseFile: String? = nil, usesKeyring: Bool = true,
     ask: (@Sendable (_ prompt: String) -> String?)? = nil

@@ -8,18 +8,7 @@ internal import BcachefsFormat
 internal import Glibc
 #endif
 
-/// What kind of file an inode is (`S_IFMT`).
-enum FileKind: UInt16 {
-  case fifo = 0x1000
-  case characterDevice = 0x2000
-  case directory = 0x4000
-  case blockDevice = 0x6000
-  case regular = 0x8000
-  case symbolicLink = 0xa000
-  case socket = 0xc000
-
-  init?(_ inode: Inode) { self.init(rawValue: inode.fileType) }
-
+extension FileKind {
   /// The first letter of `ls -l`.
   var letter: Character {
     switch self {
@@ -44,8 +33,6 @@ enum FileKind: UInt16 {
     case .socket: "socket"
     }
   }
-
-  var isDevice: Bool { self == .characterDevice || self == .blockDevice }
 }
 
 enum FileText {

@@ -16,9 +16,22 @@ enum StatCommand {
       VolumeOperand.text,
     ],
     groups: [
-      OptionGroup(title: "Options", options: [VolumeOperand.json] + VolumeOperand.options)
+      OptionGroup(
+        title: "Options",
+        options: [
+          OptionSpec(
+            "extents",
+            help: "where its contents are: each piece with the places of its copies, checksum and "
+              + "compression"),
+          VolumeOperand.json,
+        ] + VolumeOperand.options)
     ],
-    examples: [CommandExample(line: "bcachefs stat volume.img etc/passwd", text: "One file:")],
+    examples: [
+      CommandExample(line: "bcachefs stat volume.img etc/passwd", text: "One file:"),
+      CommandExample(
+        line: "bcachefs stat --extents --json /dev/sdb:/dev/sdc var/disk.raw",
+        text: "Where a file is on which device, for a program:"),
+    ],
     run: run)
 
   static func run(_ arguments: ParsedArguments) throws(CommandFailure) {
@@ -30,7 +43,8 @@ enum StatCommand {
     let id = try VolumeOperand.file(path, in: volume, followsLast: false)
     let damage = DamageReport(command: spec.name)
     let details = try VolumeOperand.reading { () throws(VolumeError) in
-      try FileDetails(id, Array(path.utf8), volume, damage)
+      try FileDetails(
+        id, Array(path.utf8), volume, damage, mapsExtents: arguments.contains("extents"))
     }
     Output.write(
       arguments.contains("json") ? details.json.text() + "\n" : details.text(path: path))
@@ -45,9 +59,11 @@ private struct FileDetails {
   let target: [UInt8]?
   /// Ranges with data; empty but for regular files.
   let ranges: [Range<UInt64>]
+  /// nil: not asked for.
+  let extents: ExtentMapText?
 
   init(
-    _ id: FileID, _ path: [UInt8], _ volume: Volume, _ damage: DamageReport
+    _ id: FileID, _ path: [UInt8], _ volume: Volume, _ damage: DamageReport, mapsExtents: Bool
   ) throws(VolumeError) {
     attributes = try volume.attributes(id)
     let kind = FileKind(attributes.inode)
@@ -56,6 +72,7 @@ private struct FileDetails {
     ranges =
       kind == .regular
       ? try volume.open(id).dataRanges { range, error in losses.add(range, error) } : []
+    extents = mapsExtents ? try ExtentMapText(try volume.open(id), volume, losses) : nil
     damage.add(path, losses, size: attributes.byteCount)
     var found: [(name: [UInt8], value: [UInt8])] = []
     var link: [UInt8]?
@@ -104,6 +121,7 @@ private struct FileDetails {
     for xattr in xattrs {
       out += " Xattr: \(SafeText.text(xattr.name)) = 0x\(NameText.hex(xattr.value))\n"
     }
+    if let extents { return out + extents.text }
     for range in ranges.prefix(1000) {
       out += "  Data: bytes \(range.lowerBound)-\(range.upperBound - 1)\n"
     }
@@ -134,6 +152,7 @@ private struct FileDetails {
       ])
     }
     members.append(.init("data", .array(data)))
+    if let extents { members.append(.init("extents", extents.json)) }
     return .object(members)
   }
 }

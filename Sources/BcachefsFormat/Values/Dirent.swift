@@ -10,6 +10,8 @@
 //   (2) A valid value comes back as the same bytes.
 // Source: bcachefs dirent.c.
 
+internal import BcachefsSupport
+
 /// A directory entry (`struct bch_dirent`).
 public struct Dirent: ~Escapable {
   /// What a name can name.

@@ -5,6 +5,8 @@
 // Invariants
 //   (1) Decoding then encoding over a copy of a value gives the same bytes.
 
+internal import BcachefsSupport
+
 /// Space promised and not yet allocated (`struct bch_reservation`).
 @frozen
 public struct Reservation: Hashable, Sendable, BitwiseCopyable {

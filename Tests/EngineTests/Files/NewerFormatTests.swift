@@ -4,6 +4,7 @@
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+internal import TestSupport
 internal import Testing
 
 @testable internal import Bcachefs
@@ -116,6 +117,26 @@ internal import Testing
     #expect(try lookup("NAME", volume) == 5001)
     #expect(try lookup("Name", volume) == 5000)
     #expect(try lookup("name", volume) == 5000)
+  }
+
+  /// All names of a volume that the newest program wrote: each is found in capitals.
+  @Test(arguments: SampleVolume.newest.filter { $0.name.hasSuffix("casefold") })
+  func everyNameIsFoundInCapitals(sample: SampleVolume) throws {
+    try withTemporaryFolder { folder in
+      let volume = try Volume.open(VolumeSources(paths: try sample.unpack(into: folder)))
+      var waiting = [volume.root]
+      var count = 0
+      while let directory = waiting.popLast() {
+        for entry in try volume.entries(of: directory) {
+          let capitals = Array(entry.text.uppercased().utf8)
+          #expect(try volume.lookup(capitals, in: directory) == entry.id, "\(entry.text)")
+          #expect(try volume.lookup(entry.name, in: directory) == entry.id, "\(entry.text)")
+          if entry.kind == .directory { waiting.append(entry.id) }
+          count += 1
+        }
+      }
+      #expect(count > 200)
+    }
   }
 
   // MARK: - Snapshots
