@@ -75,9 +75,10 @@ let package = Package(
       name: "BcachefsFuzz",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
       swiftSettings: settings),
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
       name: "TestSupport",
-      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CTestSupport"],
       path: "Tests/TestSupport",
       swiftSettings: testSettings),
     .testTarget(
