@@ -84,9 +84,10 @@ let package = Package(
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport"],
       path: "Examples/ReadVolume",
       swiftSettings: settings),
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
       name: "TestSupport",
-      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CTestSupport"],
       path: "Tests/TestSupport",
       swiftSettings: testSettings),
     .testTarget(
