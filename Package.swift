@@ -97,7 +97,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandTests",
