@@ -10,7 +10,8 @@
 //   4. A copy with a right checksum whose values contradict each other is better than none: it is
 //      kept as a last resort, and said to be doubtful.
 // Invariants
-//   (1) Nothing is written, and whatever the bytes are the work is bounded by `searchedBytes`.
+//   (1) Nothing is written, and whatever the bytes are the work is bounded by `searchedBytes` and
+//       `candidateBytes`: a device can be full of what looks like the beginning of a superblock.
 // Source: super-io.c (bch2_read_super); the search is our own.
 
 public import BcachefsFormat
@@ -65,6 +66,8 @@ public struct NoSuperblock: Error, Sendable, CustomStringConvertible {
 extension FoundSuperblock {
   /// At each end of the device.
   static let searchedBytes: UInt64 = 64 << 20
+  /// Of all copies that are looked at.
+  static let candidateBytes = 256 << 20
 
   /// Reads the superblock of a device.
   ///
@@ -74,7 +77,8 @@ extension FoundSuperblock {
     let main = SuperblockLayout.defaultSuperblockSector
     var doubtful: FoundSuperblock?
     let problem: SuperblockProblem
-    switch Self.read(device, main) {
+    var budget = Self.candidateBytes
+    switch Self.read(device, main, &budget) {
     case .success(let superblock):
       guard let doubt = Self.doubt(of: superblock) else {
         self.init(
@@ -91,7 +95,7 @@ extension FoundSuperblock {
       let sectors = sectors ?? Self.search(device)
       var copies: [(sector: UInt64, superblock: Superblock)] = []
       for sector in sectors where sector != main {
-        guard case .success(let superblock) = Self.read(device, sector),
+        guard case .success(let superblock) = Self.read(device, sector, &budget),
           superblock.sector == sector
         else { continue }
         copies.append((sector, superblock))
@@ -115,7 +119,8 @@ extension FoundSuperblock {
 
   /// The main copy, if its checksum is right: whether a device holds a volume, without a search.
   public static func mainCopy(on device: BlockDevice) -> Superblock? {
-    try? read(device, SuperblockLayout.defaultSuperblockSector).get()
+    var budget = candidateBytes
+    return try? read(device, SuperblockLayout.defaultSuperblockSector, &budget).get()
   }
 
   private static func doubt(of superblock: Superblock) -> FormatError? {
@@ -129,8 +134,9 @@ extension FoundSuperblock {
 
   // MARK: - Copies
 
+  /// - Parameter budget: Bytes that may still be read; what is read is taken off.
   private static func read(
-    _ device: BlockDevice, _ sector: UInt64
+    _ device: BlockDevice, _ sector: UInt64, _ budget: inout Int
   ) -> Result<Superblock, SuperblockProblem> {
     do throws(DeviceError) {
       let (start, overflow) = sector.multipliedReportingOverflow(by: 512)
@@ -142,10 +148,12 @@ extension FoundSuperblock {
       do throws(FormatError) {
         let headBytes = head.bytes.extracting(0..<Int(min(room, 4096)))
         let byteCount = try Superblock.byteCount(ofHeader: headBytes)
-        guard UInt64(byteCount) <= room else {
+        guard UInt64(byteCount) <= room, byteCount <= budget else {
           throw FormatError(
-            .truncated, "bch_sb", "u64s", found: room, expected: UInt64(byteCount))
+            .truncated, "bch_sb", "u64s", found: min(room, UInt64(max(budget, 0))),
+            expected: UInt64(byteCount))
         }
+        budget -= max(byteCount, 4096)
         var whole = AlignedBuffer(byteCount: byteCount)
         var target = whole.mutableBytes
         if let problem = fill(&target, device, start) { return .failure(.device(problem)) }
