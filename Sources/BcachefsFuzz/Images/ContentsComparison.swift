@@ -18,13 +18,13 @@ extension VolumeContents {
         throw FuzzFailure("\(name) was not there before")
       }
       try Self.compare(file, expected, name, checksData: checksData)
-      guard file.isListComplete == true, expected.isListComplete == true else { continue }
-      let prefix = path + [UInt8(ascii: "/")]
-      for other in good.files.keys where other.starts(with: prefix) {
-        let isChild = !other.dropFirst(prefix.count).contains(UInt8(ascii: "/"))
-        try check(
-          !isChild || files[other] != nil,
-          "\"\(String(decoding: other, as: UTF8.self))\" is missing without an error")
+      guard file.isListComplete, expected.isListComplete, let names = expected.names else {
+        continue
+      }
+      let found = Set(file.names ?? [])
+      for other in names where !found.contains(other) {
+        let text = String(decoding: other, as: UTF8.self)
+        throw FuzzFailure("\(name): \"\(text)\" is missing without an error")
       }
     }
   }

@@ -29,6 +29,15 @@ final class ImageFuzzer: Fuzzer {
 
   private let bases: [BaseVolume]
   private let memoryLimit: Int
+  private var openedCount = 0
+  private var damagedCount = 0
+  private var comparedCount = 0
+  private var slowest: UInt64 = 0
+
+  var summary: String? {
+    "\(openedCount) opened, \(damagedCount) with damage, \(comparedCount) compared; "
+      + "the slowest took \(slowest / 1_000_000) ms"
+  }
 
   /// - Parameter isStored: Volumes of the corpus, not built ones.
   init(_ corpus: Corpus, isStored: Bool) throws(FuzzFailure) {
@@ -54,7 +63,9 @@ final class ImageFuzzer: Fuzzer {
     } catch {
       throw FuzzFailure("\(about): \(error)")
     }
-    let seconds = (ProcessUse.nanoseconds - start) / 1_000_000_000
+    let nanoseconds = ProcessUse.nanoseconds - start
+    slowest = max(slowest, nanoseconds)
+    let seconds = nanoseconds / 1_000_000_000
     try check(seconds < Self.secondsMax, "\(about): \(seconds) seconds")
     let peak = ProcessUse.peakBytes
     try check(peak < memoryLimit, "\(about): \(peak >> 20) MiB of memory")
@@ -74,15 +85,18 @@ final class ImageFuzzer: Fuzzer {
       try Volume.open(devices: devices, options: chosen, cacheBytes: 32 << 20)
     }
     guard let opened else { return }
+    openedCount += 1
     let contents = VolumeContents(
       reading: opened, random: Xoshiro256(seed: random.next()), thoroughly: random.oneIn(8))
     try contents.examineRest()
     for line in opened.damage + opened.warnings + contents.problems {
       try checkText(line, "a message")
     }
+    if !opened.damage.isEmpty || !contents.problems.isEmpty { damagedCount += 1 }
     guard !mutated.isLie, base.checksMetadata, base.isClean || !mutated.touchesJournal else {
       return
     }
+    comparedCount += 1
     try contents.compare(with: base.contents, checksData: base.checksData)
   }
 }

@@ -2,8 +2,8 @@
 // What reading a volume gives: every name, attribute and byte, and every problem that was told.
 //
 // How it works
-//   1. The tree is walked from the root, breadth first, at most `directoryMax` directories, each
-//      file once a name. Nothing that fails ends the walk.
+//   1. The tree is walked from the root, breadth first, each file once a name; of a damaged volume
+//      at most `directoryMax` directories. Nothing that fails ends the walk.
 //   2. Contents are read up to `contentMax` bytes a file, past damage: ranges that are lost are kept
 //      beside them.
 //   3. Everything else that can be asked of a volume is asked: keys of all btrees, nodes, usage,
@@ -24,8 +24,10 @@ struct ReadFile {
   /// Its first bytes, and which of them were lost.
   var bytes: [UInt8]?
   var lost: [Range<UInt64>] = []
-  /// Whether all names in it are known; nil for what is no directory.
-  var isListComplete: Bool?
+  /// The names in it; nil for what is no directory.
+  var names: [[UInt8]]?
+  /// Whether these are all.
+  var isListComplete = false
 }
 
 /// Everything that was read.
@@ -33,6 +35,8 @@ final class VolumeContents {
   static let contentMax = 1 << 17
   private static let directoryMax = 400
   private static let fileMax = 3000
+  /// A base may have all that it has.
+  private let isBase: Bool
   private static let keyMax = 20_000
 
   private(set) var files: [[UInt8]: ReadFile] = [:]
@@ -44,9 +48,13 @@ final class VolumeContents {
   private let isThorough: Bool
   private let buffer = HeapBuffer(byteCount: contentMax)
 
-  /// Reads all of a volume.
-  convenience init(reading volume: Volume, thoroughly: Bool) {
-    self.init(reading: volume, random: Xoshiro256(seed: 1), thoroughly: thoroughly)
+  /// Reads all of a base.
+  init(ofBase volume: Volume) {
+    self.volume = volume
+    random = Xoshiro256(seed: 1)
+    isThorough = true
+    isBase = true
+    walk()
   }
 
   /// Reads a volume.
@@ -56,6 +64,7 @@ final class VolumeContents {
     self.volume = volume
     self.random = random
     isThorough = thoroughly
+    isBase = false
     walk()
   }
 
@@ -81,14 +90,15 @@ final class VolumeContents {
     var waiting: [(path: [UInt8], id: FileID)] = [([], volume.root)]
     var seen: Set<FileID> = [volume.root]
     var next = 0
-    while next < waiting.count, next < Self.directoryMax {
+    while next < waiting.count, isBase || next < Self.directoryMax {
       let (path, id) = waiting[next]
       next += 1
       var file = read(id)
       var children: [(name: [UInt8], id: FileID, isDirectory: Bool)] = []
       file.isListComplete = list(id, into: &children)
+      file.names = children.map(\.name)
       files[path] = file
-      for child in children where files.count < Self.fileMax {
+      for child in children where isBase || files.count < Self.fileMax {
         let childPath = path + [UInt8(ascii: "/")] + child.name
         if child.isDirectory {
           if seen.insert(child.id).inserted { waiting.append((childPath, child.id)) }
@@ -107,7 +117,7 @@ final class VolumeContents {
     let isDone: ()? = trying { () throws(VolumeError) in
       try volume.list(id, onLost: { lost.add($0) }) { (entry) throws(VolumeError) in
         found.append(entry)
-        return found.count < Self.fileMax
+        return isBase || found.count < Self.fileMax
       }
     }
     for error in lost.errors { note(error) }
@@ -117,7 +127,7 @@ final class VolumeContents {
     if let entry = found.first, often(4) {
       _ = trying { () throws(VolumeError) in try volume.lookup(entry.name, in: id) }
     }
-    return isDone != nil && lost.errors.isEmpty
+    return isDone != nil && lost.errors.isEmpty && (isBase || found.count < Self.fileMax)
   }
 
   private func read(_ id: FileID) -> ReadFile {
