@@ -31,7 +31,8 @@ extension BTreeNode {
     while guesses > 0, high &- low > 4 &* Self.reach {
       guesses &-= 1
       guard
-        let guess = Self.guess(position, between: entries[low], entries[high &- 1], high &- 1 &- low)
+        let guess = Self.guess(
+          position, between: entries[low], entries[high &- 1], high &- 1 &- low)
       else { break }
       let left = max(low &+ guess &- Self.reach, low)
       let right = min(low &+ guess &+ Self.reach, high &- 1)
