@@ -29,7 +29,7 @@ func systemLibrary(_ name: String, pkgConfig: String, apt: String) -> Target {
 let package = Package(
   name: "swift-bcachefs",
   products: [
-    .executable(name: "bcachefs", targets: ["BcachefsCommand"]),
+    .executable(name: "bcachefs", targets: ["BcachefsProgram"]),
     .executable(name: "bcachefs-fuzz", targets: ["BcachefsFuzz"]),
     .library(name: "Bcachefs", targets: ["Bcachefs"]),
     .library(name: "BcachefsFormat", targets: ["BcachefsFormat"]),
@@ -65,24 +65,29 @@ let package = Package(
       name: "BcachefsFUSE",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport", "CFUSE"],
       swiftSettings: hotSettings),
-    .executableTarget(
+    .target(
       name: "BcachefsCommand",
       dependencies: [
         "Bcachefs", "BcachefsFUSE", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
       ],
       swiftSettings: settings),
     .executableTarget(
+      name: "BcachefsProgram", dependencies: ["BcachefsCommand"], swiftSettings: settings),
+    .executableTarget(
       name: "BcachefsFuzz",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "ReadVolume",
       dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport"],
       path: "Examples/ReadVolume",
       swiftSettings: settings),
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
       name: "TestSupport",
-      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CTestSupport"],
       path: "Tests/TestSupport",
       swiftSettings: testSettings),
     .testTarget(
@@ -98,19 +103,22 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandTests",
       dependencies: [
-        "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "ReadVolume",
+        "BcachefsProgram", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "ReadVolume",
         "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(
       name: "FUSETests",
       dependencies: [
-        "Bcachefs", "BcachefsCommand", "BcachefsFUSE", "BcachefsFormat", "TestSupport",
+        "Bcachefs", "BcachefsProgram", "BcachefsFUSE", "BcachefsFormat", "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(

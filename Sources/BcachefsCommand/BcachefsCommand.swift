@@ -69,9 +69,10 @@ enum Commands {
   }
 }
 
-@main
-enum BcachefsCommand {
-  static func main() {
+/// The program, but for its entry point.
+package enum BcachefsCommand {
+  /// Runs the command line. What fails ends the process with its exit code.
+  package static func main() {
     MountRun.runIfHelper()
     let words = Array(CommandLine.arguments.dropFirst())
     do throws(CommandFailure) {

@@ -29,7 +29,9 @@ struct LookupBench {
     let image = "\(folder)/inodes.img"
     createFiles("\(folder)/tree")
     guard
-      Program.run([Program.bcachefs, "image", "create", "--quiet", "--source=\(folder)/tree", image])
+      Program.run([
+        Program.bcachefs, "image", "create", "--quiet", "--source=\(folder)/tree", image,
+      ])
         != nil
     else { return print("the image could not be built") }
     Program.remove("\(folder)/tree")

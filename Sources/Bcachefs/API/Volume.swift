@@ -248,7 +248,7 @@ public final class Volume: Sendable {
   public func lookup(_ name: [UInt8], in id: FileID) throws(VolumeError) -> FileID {
     let (inode, reader) = try directory(id)
     guard let entry = try reader.lookup(inode, name) else {
-      throw VolumeError(.notFound, "\(String(decoding: name, as: UTF8.self)): no such name")
+      throw VolumeError(.notFound, "\(SafeText.text(name)): no such name")
     }
     return try target(entry, in: id.subvolume)
   }

@@ -10,8 +10,8 @@
 // Invariants
 //   (1) The cache never holds more than its limit (or two nodes a shard), whatever the size of the
 //       volume; nodes in use by cursors live on until those let go.
-//   (2) The table has as many entries that are not empty as the ring has slots, and at least half of
-//       it is empty: a search ends.
+//   (2) The table has as many entries that are not empty as the ring has slots, and at least half
+//       of it is empty: a search ends.
 // Locks: each shard's mutex, a leaf, for a search.
 // Source: btree_cache.c; the ring is our own.
 

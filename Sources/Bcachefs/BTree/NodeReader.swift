@@ -7,8 +7,8 @@
 //      reported and the next is tried.
 //   2. Decoded nodes stay in a cache (NodeCache.swift).
 // Invariants
-//   (1) A node from the cache is the one that the pointer means: same place, sequence number, btree,
-//       level and last position.
+//   (1) A node from the cache is the one that the pointer means: same place, sequence number,
+//       btree, level and last position.
 //   (2) No lock is held while a device is read: two readers may read the same node, one is kept.
 // Locks: those of the cache.
 

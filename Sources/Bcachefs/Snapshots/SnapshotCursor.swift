@@ -59,17 +59,19 @@ struct SnapshotCursor {
     key.type == .whiteout || key.type == .extentWhiteout
   }
 
-  /// The last key at or before (`inode`, `offset`) that is seen in the snapshot. What `next()`
+  /// The last key of `inode` at or before `offset` that is seen in the snapshot. What `next()`
   /// gives after this is undefined until the next `seek`.
   mutating func last(upTo inode: UInt64, _ offset: UInt64) throws(VolumeError) -> KeyReference? {
     var bound = BPos(inode, offset, .max)
     while true {
       cursor.seek(bound)
-      guard let place = try cursor.previous()?.key.position else { return nil }
+      guard let place = try cursor.previous()?.key.position, place.inode == inode else {
+        return nil
+      }
       // Backwards the farthest ancestor comes first: which key counts is found forwards.
       if let visible = try lookup(place.inode, place.offset) { return visible }
-      guard let before = BPos(place.inode, place.offset, 0).predecessor else { return nil }
-      bound = before
+      guard place.offset > 0 else { return nil }
+      bound = BPos(inode, place.offset - 1, .max)
     }
   }
 

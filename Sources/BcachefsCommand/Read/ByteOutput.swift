@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// Standard output for bytes, in large pieces.
+// Standard output for bytes, in large pieces; or nowhere, for who only wants to know that it works.
 
 internal import BcachefsFormat
 internal import BcachefsSupport
@@ -12,12 +12,26 @@ internal import Glibc
 final class ByteOutput {
   private static let blockByteCount = 1 << 16
   private var pending: [UInt8] = []
+  /// Where nothing is written: the most bytes that are taken; more is an error.
+  private let discardLimit: UInt64?
   /// Bytes written so far, those that are still pending included.
   private(set) var byteCount: UInt64 = 0
   /// Whether names must not move the cursor.
-  let isTerminal = isatty(STDOUT_FILENO) == 1
+  let isTerminal: Bool
 
-  init() { pending.reserveCapacity(Self.blockByteCount + 4096) }
+  init() {
+    isTerminal = isatty(STDOUT_FILENO) == 1
+    discardLimit = nil
+    pending.reserveCapacity(Self.blockByteCount + 4096)
+  }
+
+  /// Counts bytes, and keeps none.
+  ///
+  /// - Parameter limit: After so many bytes writing fails.
+  init(discardingUpTo limit: UInt64) {
+    isTerminal = false
+    discardLimit = limit
+  }
 
   func write(_ bytes: some Collection<UInt8>) throws(CommandFailure) {
     pending.append(contentsOf: bytes)
@@ -47,8 +61,17 @@ final class ByteOutput {
   func write(_ bytes: RawSpan) throws(CommandFailure) {
     try flush()
     byteCount += UInt64(bytes.byteCount)
+    guard try !discards() else { return }
     let error = unsafe bytes.withUnsafeBytes { unsafe Self.writeAll($0) }
     if error != 0 { throw Self.failure(error) }
+  }
+
+  private func discards() throws(CommandFailure) -> Bool {
+    guard let discardLimit else { return false }
+    guard byteCount <= discardLimit else {
+      throw CommandFailure(.inputOutput, "more than \(discardLimit) bytes")
+    }
+    return true
   }
 
   func zeros(_ count: Int) throws(CommandFailure) {
@@ -57,6 +80,10 @@ final class ByteOutput {
 
   func flush() throws(CommandFailure) {
     guard !pending.isEmpty else { return }
+    guard try !discards() else {
+      pending.removeAll(keepingCapacity: true)
+      return
+    }
     let error = unsafe pending.withUnsafeBytes { unsafe Self.writeAll($0) }
     pending.removeAll(keepingCapacity: true)
     if error != 0 { throw Self.failure(error) }

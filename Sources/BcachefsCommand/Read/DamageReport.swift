@@ -19,16 +19,26 @@ final class DamageReport: Sendable {
   }
 
   private let command: String
+  private let isSilent: Bool
   private let state = Mutex(State())
 
-  init(command: String) { self.command = command }
+  /// - Parameter isSilent: Only counts and keeps.
+  init(command: String, isSilent: Bool = false) {
+    self.command = command
+    self.isSilent = isSilent
+  }
+
+  /// Says something on standard error that is no damage.
+  func remark(_ text: String) {
+    if !isSilent { Output.remark(command, text) }
+  }
 
   /// How many files and directories have lost something.
   var count: Int { state.withLock { $0.count } }
 
   /// Something of a file, or a directory's names, cannot be read.
   func add(_ path: [UInt8], _ problem: String) {
-    Output.remark(command, "\(Self.shown(path)): \(problem)")
+    remark("\(Self.shown(path)): \(problem)")
     keep(path, problem, [])
   }
 
@@ -36,13 +46,12 @@ final class DamageReport: Sendable {
   func add(_ path: [UInt8], _ losses: FileLosses, size: UInt64) {
     guard let reason = losses.reason else { return }
     for range in losses.ranges {
-      Output.remark(
-        command,
+      remark(
         "\(Self.shown(path)): bytes \(range.lowerBound)-\(range.upperBound - 1) of \(size) are "
           + "lost, zeros stand for them")
     }
-    if losses.isCut { Output.remark(command, "\(Self.shown(path)): ... and more") }
-    Output.remark(command, "\(Self.shown(path)): \(reason)")
+    if losses.isCut { remark("\(Self.shown(path)): ... and more") }
+    remark("\(Self.shown(path)): \(reason)")
     keep(path, reason, losses.ranges)
   }
 

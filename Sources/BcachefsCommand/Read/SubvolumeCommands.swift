@@ -41,8 +41,23 @@ enum SubvolumeListCommand {
     }
     if isJSON {
       Output.write(.array(shown.map(json)))
-      return
+    } else {
+      Output.write(table(of: shown, among: all, showsSnapshots: showsSnapshots))
     }
+  }
+
+  /// Everything that the command can print of a volume.
+  static func allTexts(of volume: Volume) throws(VolumeError) -> [String] {
+    let all = try volume.subvolumes()
+    return [
+      table(of: all, among: all, showsSnapshots: true), JSONValue.array(all.map(json)).text(),
+    ]
+  }
+
+  private static func table(
+    of shown: [SubvolumeInfo], among all: [SubvolumeInfo], showsSnapshots: Bool
+  ) -> String {
+    let byID = Dictionary(all.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
     var table = TextTable(
       ["Path", "ID", "Created", "Flags"] + (showsSnapshots ? ["Snapshot"] : []))
     for info in shown {
@@ -53,12 +68,11 @@ enum SubvolumeListCommand {
       ]
       if showsSnapshots {
         let parent = info.subvolume.creationParent
-        row.append(
-          parent == 0 ? "" : all.first { $0.id == parent }.map(path) ?? "subvolume \(parent)")
+        row.append(parent == 0 ? "" : byID[parent].map(path) ?? "subvolume \(parent)")
       }
       table.add(row)
     }
-    Output.write(table.text)
+    return table.text
   }
 
   private static func path(_ info: SubvolumeInfo) -> String {
@@ -115,36 +129,61 @@ enum SnapshotListCommand {
     let (nodes, subvolumes) = try VolumeOperand.reading { () throws(VolumeError) in
       (try volume.snapshotTree(), try volume.subvolumes())
     }
+    let paths = shownPaths(subvolumes)
+    if arguments.contains("json") {
+      Output.write(.array(nodes.map { json($0, paths) }))
+    } else {
+      Output.write(drawing(of: nodes, paths, isFlat: arguments.contains("flat")))
+    }
+  }
+
+  /// Everything that the command can print of a volume.
+  static func allTexts(of volume: Volume) throws(VolumeError) -> [String] {
+    let nodes = try volume.snapshotTree()
+    let paths = shownPaths(try volume.subvolumes())
+    return [
+      drawing(of: nodes, paths, isFlat: false), drawing(of: nodes, paths, isFlat: true),
+      JSONValue.array(nodes.map { json($0, paths) }).text(),
+    ]
+  }
+
+  private static func shownPaths(_ subvolumes: [SubvolumeInfo]) -> [UInt32: String] {
     var paths: [UInt32: String] = [:]
     for info in subvolumes {
       paths[info.id] = info.path.map { $0.isEmpty ? "/" : SafeText.text($0) } ?? "(no path)"
     }
-    if arguments.contains("json") {
-      Output.write(.array(nodes.map { json($0, paths) }))
-      return
-    }
-    let isFlat = arguments.contains("flat")
+    return paths
+  }
+
+  /// Deeper nodes are drawn at this depth: a chain of snapshots would take its square in spaces.
+  private static let drawnDepth = 64
+
+  private static func drawing(
+    of nodes: [SnapshotInfo], _ paths: [UInt32: String], isFlat: Bool
+  ) -> String {
     let byID = Dictionary(nodes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
     // Parents have higher numbers, so a node is drawn after its parent; each one once.
-    var waiting: [(node: SnapshotInfo, prefix: String, isLast: Bool)] =
+    var waiting: [(node: SnapshotInfo, prefix: String, depth: Int, isLast: Bool)] =
       nodes.reversed().filter { isFlat || byID[$0.snapshot.parent] == nil }
-      .map { ($0, "", true) }
+      .map { ($0, "", 0, true) }
     var out = ""
-    while let (node, prefix, isLast) = waiting.popLast() {
-      let isRoot = isFlat || byID[node.snapshot.parent] == nil
+    while let (node, prefix, depth, isLast) = waiting.popLast() {
       let connector =
-        isRoot ? "" : isLast ? "\u{2514}\u{2500}\u{2500} " : "\u{251c}\u{2500}\u{2500} "
+        depth == 0 ? "" : isLast ? "\u{2514}\u{2500}\u{2500} " : "\u{251c}\u{2500}\u{2500} "
       out += prefix + connector + label(node, paths) + "\n"
       guard !isFlat else { continue }
-      let below = isRoot ? "" : prefix + (isLast ? "    " : "\u{2502}   ")
-      let children = [node.snapshot.child0, node.snapshot.child1]
+      let isDeepest = depth >= drawnDepth
+      let below =
+        depth == 0 || isDeepest ? prefix : prefix + (isLast ? "    " : "\u{2502}   ")
+      let (first, second) = (node.snapshot.child0, node.snapshot.child1)
+      let children = (first == second ? [first] : [first, second])
         .filter { $0 < node.id }.compactMap { byID[$0] }
         .filter { $0.snapshot.parent == node.id }
       for (index, child) in children.enumerated().reversed() {
-        waiting.append((child, below, index == children.count - 1))
+        waiting.append((child, below, isDeepest ? depth : depth + 1, index == children.count - 1))
       }
     }
-    Output.write(out)
+    return out
   }
 
   private static func label(_ node: SnapshotInfo, _ paths: [UInt32: String]) -> String {

@@ -43,6 +43,12 @@ enum UsageCommand {
       volume: volume, counts: counts, isHuman: arguments.contains("human_readable"))
     if arguments.contains("json") { Output.write(text.json) } else { Output.write(text.text) }
   }
+
+  /// Everything that the command can print of a volume.
+  static func allTexts(of volume: Volume) throws(VolumeError) -> [String] {
+    let text = UsageText(volume: volume, counts: try volume.accounting(), isHuman: true)
+    return [text.text, text.json.text()]
+  }
 }
 
 /// A member, as the tables show it.
@@ -132,7 +138,7 @@ private struct UsageText {
         out.put("average extent size").tabRight().newline()
       }
       let counters = count.counters + [0, 0, 0]
-      let average = counters[0] > 0 ? counters[1] / counters[0] * 512 : 0
+      let average = counters[0] > 0 ? counters[1] / counters[0] &* 512 : 0
       out.put("\(CompressionType(rawValue: type))").tab()
       for bytes in [counters[2] &* 512, counters[1] &* 512, average] {
         out.put(HumanSize.text(UInt64(clamping: bytes))).tabRight()

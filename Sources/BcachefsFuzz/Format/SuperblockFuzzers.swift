@@ -84,7 +84,7 @@ final class SuperblockFuzzer: Fuzzer {
   }
 
   /// Puts the checksum right, if the header lets one say what it covers.
-  private static func seal(_ bytes: inout [UInt8]) {
+  static func seal(_ bytes: inout [UInt8]) {
     let byteCount = mayFail { () throws(FormatError) in
       try Superblock.byteCount(ofHeader: bytes.rawBytes)
     }

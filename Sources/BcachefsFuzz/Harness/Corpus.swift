@@ -23,11 +23,16 @@ final class Corpus {
   let journalEntries: [[UInt8]]
   /// Golden files, for the image builder to make a volume of.
   let sourcePath: String
+  /// More volumes that the driver wrote, where the command line names a folder of them.
+  let imagesPath: String?
   private let tree: HostTree
   private var unpackedVolumes: VolumeSamples?
 
-  /// - Parameter path: The folder Tests.
-  init(path: String?) throws(FuzzFailure) {
+  /// - Parameters:
+  ///   - path: The folder Tests.
+  ///   - imagesPath: A folder of images.
+  init(path: String?, imagesPath: String? = nil) throws(FuzzFailure) {
+    self.imagesPath = imagesPath
     let candidates = path.map { [$0] } ?? ["Tests", Corpus.buildTimePath]
     guard let found = candidates.first(where: { Corpus.isThere($0) }),
       let tree = mayFail({ () throws(HostError) in try HostTree(found) })
@@ -63,6 +68,40 @@ final class Corpus {
     }
   }
 
+  // MARK: - Images
+
+  /// Volumes by name, each with the files of its devices.
+  ///
+  /// - Parameter folder: nil: the fixtures.
+  func imageNames(
+    in folder: String?
+  ) throws(FuzzFailure) -> [(name: String, files: [String])] {
+    var volumes: [String: [String]] = [:]
+    try mustWork("listing images") { () throws(HostError) in
+      for entry in try imageDirectory(folder).entries() {
+        let file = String(decoding: entry.name, as: UTF8.self)
+        guard file.hasSuffix(".img.zst"), let name = file.split(separator: ".").first else {
+          continue
+        }
+        volumes[String(name), default: []].append(file)
+      }
+    }
+    return volumes.sorted { $0.key < $1.key }.map { ($0.key, $0.value.sorted()) }
+  }
+
+  /// The bytes of one of these files, unpacked.
+  func image(_ file: String, in folder: String?) throws(FuzzFailure) -> [UInt8] {
+    let packed = try mustWork("reading \(file)") { () throws(HostError) in
+      try Self.contents(of: Array(file.utf8), in: try imageDirectory(folder))
+    }
+    return try Self.unpack(packed)
+  }
+
+  private func imageDirectory(_ folder: String?) throws(HostError) -> HostDirectory {
+    if let folder { return try HostTree(folder).directory(at: HostPath("")) }
+    return try tree.directory(at: HostPath("Fixtures"))
+  }
+
   /// Beside the sources that this program was built from.
   private static var buildTimePath: String {
     let parts = #filePath.split(separator: "/", omittingEmptySubsequences: false)
@@ -86,14 +125,20 @@ final class Corpus {
         guard entry.stat.isRegularFile,
           String(decoding: entry.name, as: UTF8.self).hasSuffix(suffix)
         else { continue }
-        var bytes = [UInt8](repeating: 0, count: Int(entry.stat.byteCount))
-        let file = try directory.file(entry.name)
-        var span = bytes.mutableRawBytes
-        _ = try file.read(into: &span, atByte: 0)
-        contents.append(bytes)
+        contents.append(try Self.contents(of: entry.name, in: directory))
       }
       return contents
     }
+  }
+
+  private static func contents(
+    of name: [UInt8], in directory: HostDirectory
+  ) throws(HostError) -> [UInt8] {
+    let file = try directory.file(name)
+    var bytes = [UInt8](repeating: 0, count: Int(try file.stat().byteCount))
+    var span = bytes.mutableRawBytes
+    _ = try file.read(into: &span, atByte: 0)
+    return bytes
   }
 
   private static func key(_ line: ArraySlice<UInt8>) -> CorpusKey? {

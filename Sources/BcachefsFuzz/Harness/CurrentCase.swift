@@ -18,7 +18,7 @@ internal import Glibc
 
 /// The case that is running.
 enum CurrentCase {
-  static let hangSeconds = 30
+  static let hangSeconds = 5
 
   private static let seed = Atomic<UInt64>(0)
   private static let number = Atomic<UInt64>(0)
@@ -43,11 +43,13 @@ enum CurrentCase {
     }
     unsafe name[index] = 0
     seed.store(newSeed, ordering: .relaxed)
-    isRunning.store(true, ordering: .relaxed)
   }
 
   @inline(__always)
-  static func start(_ newNumber: UInt64) { number.store(newNumber, ordering: .relaxed) }
+  static func start(_ newNumber: UInt64) {
+    number.store(newNumber, ordering: .relaxed)
+    isRunning.store(true, ordering: .relaxed)
+  }
 
   static func leave() { isRunning.store(false, ordering: .relaxed) }
 

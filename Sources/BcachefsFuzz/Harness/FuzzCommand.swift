@@ -22,14 +22,18 @@ struct FuzzCommand {
     bcachefs-fuzz NAME [SEED]             one of them
       --count N      cases (of each fuzzer)
       --case N       only this case
+      --from N       from this case on
       --corpus DIR   the folder Tests of the source tree; default: ./Tests, then that of the build
+      --images DIR   volumes for the fuzzer `volume`: NAME.img.zst, or NAME.0.img.zst and so on
     """
 
   private var mode = ""
   private var seed: UInt64?
   private var count: UInt64?
   private var onlyCase: UInt64?
+  private var firstCase: UInt64 = 0
   private var corpusPath: String?
+  private var imagesPath: String?
 
   /// - Returns: exit status: 0, 1 for a finding, 64 for a wrong command line.
   static func run(_ arguments: [String]) -> Int32 {
@@ -54,14 +58,15 @@ struct FuzzCommand {
     self.mode = mode
     while let argument = rest.popFirst() {
       switch argument {
-      case "--count", "--case", "--corpus":
+      case "--corpus", "--images":
         guard let value = rest.popFirst() else { return false }
-        if argument == "--corpus" {
-          corpusPath = value
-        } else if let number = UInt64(value) {
-          if argument == "--count" { count = number } else { onlyCase = number }
-        } else {
-          return false
+        if argument == "--corpus" { corpusPath = value } else { imagesPath = value }
+      case "--count", "--case", "--from":
+        guard let value = rest.popFirst(), let number = UInt64(value) else { return false }
+        switch argument {
+        case "--count": count = number
+        case "--case": onlyCase = number
+        default: firstCase = number
         }
       default:
         guard let number = UInt64(argument), seed == nil else { return false }
@@ -81,7 +86,7 @@ struct FuzzCommand {
     CurrentCase.watch()
     let corpus: Corpus
     do throws(FuzzFailure) {
-      corpus = try Corpus(path: corpusPath)
+      corpus = try Corpus(path: corpusPath, imagesPath: imagesPath)
     } catch {
       print("bcachefs-fuzz: \(error)")
       return 66
@@ -105,10 +110,10 @@ struct FuzzCommand {
   ) -> Bool {
     CurrentCase.enter(entry.name, seed: seed)
     defer { CurrentCase.leave() }
-    let numbers = onlyCase.map { $0..<$0 + 1 } ?? 0..<cases
+    let numbers = onlyCase.map { $0..<$0 + 1 } ?? firstCase..<firstCase + cases
     let start = Self.now()
     var number = numbers.lowerBound
-    CurrentCase.start(number)
+    var summary: String?
     do throws(FuzzFailure) {
       let fuzzer = try entry.make(corpus)
       while number < numbers.upperBound {
@@ -117,13 +122,15 @@ struct FuzzCommand {
         try fuzzer.run(&random)
         number += 1
       }
+      summary = fuzzer.summary
     } catch {
       print("bcachefs-fuzz: \(entry.name): \(error)")
       print("repeat: bcachefs-fuzz \(entry.name) \(seed) --case \(number)")
       return true
     }
     let milliseconds = (Self.now() - start) / 1_000_000
-    print("\(entry.name): \(numbers.count) cases in \(milliseconds) ms, nothing found")
+    let details = summary.map { " (\($0))" } ?? ""
+    print("\(entry.name): \(numbers.count) cases in \(milliseconds) ms, nothing found\(details)")
     fflush(nil)
     return false
   }

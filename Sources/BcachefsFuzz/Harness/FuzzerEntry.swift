@@ -80,6 +80,12 @@ struct FuzzerEntry: Sendable {
     FuzzerEntry("text", "sizes, UUIDs, dates, columns", smoke: 10000) {
       (corpus) throws(FuzzFailure) in TextFuzzer()
     },
+    FuzzerEntry("volume", "whole volumes that our builder made, mutated, then read", smoke: 300) {
+      (corpus) throws(FuzzFailure) in try ImageFuzzer(corpus, isStored: false)
+    },
+    FuzzerEntry("driver-volume", "the same with volumes that the driver wrote", smoke: 150) {
+      (corpus) throws(FuzzFailure) in try ImageFuzzer(corpus, isStored: true)
+    },
     FuzzerEntry("device", "the simulated device beside a naive one", smoke: 300) {
       (corpus) throws(FuzzFailure) in DeviceFuzzer()
     },

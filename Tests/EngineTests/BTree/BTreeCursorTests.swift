@@ -90,20 +90,34 @@ internal import Testing
         func cursor() -> SnapshotCursor {
           SnapshotCursor(volume.forest, btree, snapshot: snapshot, table: volume.snapshots)
         }
-        var walk = cursor()
-        var seen: [BPos] = []
-        while let found = try walk.next() { seen.append(found.key.position) }
-        var back = cursor()
-        var bound = BPos.max
-        for expected in seen.reversed() {
-          let found = try back.last(upTo: bound.inode, bound.offset)
-          #expect(found?.key.position == expected)
-          bound = BPos(expected.inode, expected.offset, 0).predecessor ?? .min
+        for inode in try inodes(volume, btree) {
+          var walk = cursor()
+          walk.seek(inode, 0)
+          var seen: [UInt64] = []
+          while let found = try walk.next() { seen.append(found.key.position.offset) }
+          var back = cursor()
+          var bound: UInt64? = .max
+          for expected in seen.reversed() {
+            let found = try back.last(upTo: inode, bound ?? 0)
+            #expect(found?.key.position.inode == inode)
+            #expect(found?.key.position.offset == expected)
+            bound = expected == 0 ? nil : expected - 1
+          }
+          guard let bound else { continue }
+          let before = try back.last(upTo: inode, bound)
+          #expect(before == nil)
         }
-        let before = try back.last(upTo: bound.inode, bound.offset)
-        #expect(bound == .min || before == nil)
       }
     }
+  }
+
+  private func inodes(_ volume: Volume, _ btree: BTreeID) throws -> Set<UInt64> {
+    var result: Set<UInt64> = []
+    try volume.forEachKey(of: btree) { (key, _) in
+      result.insert(key.position.inode)
+      return true
+    }
+    return result
   }
 
   @Test func aNodeThatIsGoneIsToldAndTheOthersAreStillRead() throws {

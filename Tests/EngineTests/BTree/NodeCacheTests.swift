@@ -11,7 +11,8 @@ internal import Testing
   private func node(_ number: UInt64) -> BTreeNode {
     let header = BTreeNodeHeader(
       magic: 0, btree: .extents, level: 0, minKey: .min, maxKey: BPos(number, 0, 0),
-      format: .current, bset: BSetHeader(decoding: [UInt8](repeating: 0, count: 24).rawBytes, at: 0))
+      format: .current, bset: BSetHeader(decoding: [UInt8](repeating: 0, count: 24).rawBytes, at: 0)
+    )
     return BTreeNode(
       header: header, minKey: .min, maxKey: header.maxKey, image: HeapBuffer(byteCount: 4096),
       entries: [])
