@@ -157,6 +157,13 @@ extension Superblock {
     return .none
   }
 
+  /// Bits of a backpointer's position below the sector; nil before 1.14.
+  public var backpointerShift: UInt64? {
+    guard version >= MetadataVersion(1, 14) else { return nil }
+    let stored = self[Layout.backpointerShift]
+    return stored == 0 || stored > 63 ? 10 : stored
+  }
+
   /// Whether positions of accounting keys stand in reverse byte order (from 1.15 on).
   public var swapsAccountingPositions: Bool { version >= MetadataVersion(1, 15) }
 
