@@ -72,6 +72,7 @@ extension VolumeMedia {
       btreeNodeSectors: UInt32(superblock[Superblock.Layout.btreeNodeSize]),
       targetNames: names)
     context.swapsAccountingPositions = superblock.swapsAccountingPositions
+    context.backpointerShift = superblock.backpointerShift
     return context
   }
 }

@@ -24,7 +24,7 @@ enum FileRangeKind: Sendable, Hashable {
 typealias LostRange = (Range<UInt64>, VolumeError) -> Void
 
 final class FileReader {
-  private let extents: ExtentReader
+  let extents: ExtentReader
   let reflink: BTreeCursor
   private var cursor: SnapshotCursor
   private let blockBytes: Int
@@ -231,8 +231,8 @@ final class FileReader {
     }
   }
 
-  /// Calls `body` with the keys of a file and the bytes that they cover, in order, from the one that
-  /// covers `offset` on; false ends it.
+  /// Calls `body` with the keys of a file and the bytes that they cover, in order, from the one
+  /// that covers `offset` on; false ends it.
   func forEachKey(
     _ inode: Inode, from offset: UInt64, onLost: LostRange? = nil,
     _ body: (KeyReference, Range<UInt64>) throws(VolumeError) -> Bool

@@ -202,7 +202,12 @@ extension BKeyValue {
     case .snapshot: return try Snapshot(decoding: value).text(byteCount: value.byteCount)
     case .snapshotTree: return try SnapshotTree(decoding: value).description
     case .lru: return try LRUValue(decoding: value).description
-    case .backpointer: return backpointerText(try Backpointer(decoding: value), key, context)
+    case .backpointer:
+      guard let shift = context.backpointerShift else {
+        return backpointerText(try Backpointer(decoding: value), key, context)
+      }
+      return try Backpointer.newerText(
+        key: key, value: value, shift: shift, device: context.device(key.position.inode))
     case .bucketGens: return try BucketGens(decoding: value).description
     case .loggedOpTruncate: return try LoggedOpTruncate(decoding: value).description
     case .loggedOpFinsert: return try LoggedOpFinsert(decoding: value).description
