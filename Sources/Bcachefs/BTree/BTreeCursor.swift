@@ -187,8 +187,8 @@ final class BTreeCursor {
     }
   }
 
-  /// A node that was found on the way to `position` has it within its bounds: otherwise keys between
-  /// the nodes would be missing without a word, and a search could go backwards.
+  /// A node that was found on the way to `position` has it within its bounds: otherwise keys
+  /// between the nodes would be missing without a word, and a search could go backwards.
   private func checkCovers(_ node: BTreeNode) throws(VolumeError) {
     guard position < node.minKey || node.maxKey < position else { return }
     throw VolumeError(

@@ -8,8 +8,9 @@
 //   3. If there is none, the head and the tail of the device are searched, sector by sector, for
 //      what looks like a superblock and says of itself that it stands there.
 // Invariants
-//   (1) Nothing is written. At most 61 copies are read, and `searchedHead + searchedTail` bytes; what
-//       is found there may have `candidateBytes` together, as a device can be full of beginnings.
+//   (1) Nothing is written. At most 61 copies are read, and `searchedHead + searchedTail` bytes;
+//       what is found there may have `candidateBytes` together, as a device can be full of
+//       beginnings.
 //   (2) A copy counts only in the sector that it names: an image file within the volume's data is
 //       no superblock of this device.
 //   (3) Copies of another volume, or of another member, are left out and named.
