@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Tests are always built with the internal checks on, so that `make check` and `make test` share
 # one build.
 TEST_FLAGS = -Xswiftc -DBCACHEFS_INTERNAL_CHECKS
-SWIFT_SOURCES = Sources Tests $(wildcard Benchmarks/Sources Benchmarks/Package.swift) Package.swift
+SWIFT_SOURCES = Sources Tests Examples $(wildcard Benchmarks/Sources Benchmarks/Package.swift) Package.swift
 FORMAT_FLAGS = --configuration .swift-format --parallel --recursive
 
 .PHONY: help setup demo test check bench test-kernel fuzz format format-check install clean

@@ -79,9 +79,15 @@ let package = Package(
         "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
       ],
       swiftSettings: settings),
+    .executableTarget(
+      name: "ReadVolume",
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport"],
+      path: "Examples/ReadVolume",
+      swiftSettings: settings),
+    .target(name: "CTestSupport", path: "Tests/CTestSupport"),
     .target(
       name: "TestSupport",
-      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport"],
+      dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CTestSupport"],
       path: "Tests/TestSupport",
       swiftSettings: testSettings),
     .testTarget(
@@ -104,7 +110,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["BcachefsProgram", "BcachefsFormat", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "BcachefsProgram", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "ReadVolume",
+        "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "FUSETests",
@@ -114,7 +123,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "KernelTests",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        "TestSupport",
+      ],
       exclude: ["guest"],
       swiftSettings: testSettings),
     .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),

@@ -21,13 +21,15 @@ let package = Package(
     .target(
       name: "CReference",
       cSettings: [.unsafeFlags(["-O2"])],
-      linkerSettings: ["isal", "xxhash", "lz4", "zstd", "z", "sodium"].map {
+      linkerSettings: ["isal", "xxhash", "lz4", "zstd", "z", "sodium", "lmdb"].map {
         .linkedLibrary($0)
       }),
     .executableTarget(
       name: "bcachefs-bench",
       dependencies: [
-        "CReference", .product(name: "BcachefsSupport", package: "swift-bcachefs"),
+        "CReference", .product(name: "Bcachefs", package: "swift-bcachefs"),
+        .product(name: "BcachefsFormat", package: "swift-bcachefs"),
+        .product(name: "BcachefsSupport", package: "swift-bcachefs"),
       ],
       path: "Sources/BcachefsBench",
       swiftSettings: settings),

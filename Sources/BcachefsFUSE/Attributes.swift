@@ -18,8 +18,7 @@ extension FileAttributes {
     status.st_nlink = numericCast(linkCount)
     status.st_uid = inode.uid
     status.st_gid = inode.gid
-    // On disk is the driver's own dev_t: 12 bits of major number, 20 of minor.
-    status.st_rdev = cfuse_device(inode.device >> 20, inode.device & 0xf_ffff)
+    status.st_rdev = cfuse_device(inode.deviceMajor, inode.deviceMinor)
     status.st_size = Int(clamping: byteCount)
     status.st_blksize = numericCast(blockBytes)
     status.st_blocks = Int(clamping: inode.sectors)

@@ -16,7 +16,8 @@ internal import Glibc
 
 /// The way back to the command that waits.
 public struct Background: Sendable {
-  private static let descriptorLimit: Int32 = 1024
+  /// Where there is no /proc: what is looked through at most.
+  private static let descriptorLimit: Int32 = 1 << 20
 
   private let pipe: Int32
   /// Descriptors that were open when the process began.
@@ -26,7 +27,7 @@ public struct Background: Sendable {
   ///
   /// - Throws: `.system`.
   public static func start() throws(MountError) -> Background {
-    let inherited = (3..<descriptorLimit).filter { fcntl($0, F_GETFD) >= 0 }
+    let inherited = openDescriptors()
     var ends: [Int32] = [-1, -1]
     guard unsafe cfuse_pipe(&ends) == 0 else { throw failure("pipe") }
     // What is buffered would be printed by both.
@@ -39,6 +40,26 @@ public struct Background: Sendable {
     }
     close(ends[1])
     waitForChild(child, ends[0])
+  }
+
+  /// All but the standard ones, whatever their numbers.
+  private static func openDescriptors() -> [Int32] {
+    guard let list = unsafe opendir("/proc/self/fd") else {
+      let limit = min(Int32(clamping: sysconf(Int32(_SC_OPEN_MAX))), descriptorLimit)
+      return (3..<max(limit, 3)).filter { fcntl($0, F_GETFD) >= 0 }
+    }
+    let own = unsafe dirfd(list)
+    var result: [Int32] = []
+    while let entry = unsafe readdir(list) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if let descriptor = Int32(name), descriptor > 2, descriptor != own {
+        result.append(descriptor)
+      }
+    }
+    unsafe closedir(list)
+    return result
   }
 
   private static func failure(_ call: String) -> MountError {

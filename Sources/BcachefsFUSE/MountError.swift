@@ -52,7 +52,7 @@ extension VolumeError.Code {
     case .unsupported: EOPNOTSUPP
     case .locked: ENOKEY
     case .corrupt: EUCLEAN
-    case .allCopiesBad: EIO
+    case .allCopiesBad, .poisoned: EIO
     case .device: EIO
     case .limit: EOVERFLOW
     case .cancelled: EINTR

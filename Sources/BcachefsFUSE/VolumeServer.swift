@@ -91,7 +91,7 @@ final class VolumeServer: Sendable {
 
   func fail(_ request: Request, _ error: VolumeError, _ file: FileID) {
     switch error.code {
-    case .corrupt, .allCopiesBad, .device, .limit, .missingMembers, .unsupported:
+    case .corrupt, .allCopiesBad, .device, .limit, .missingMembers, .poisoned, .unsupported:
       log("subvolume \(file.subvolume) inode \(file.inode): \(error)")
     default: break
     }
@@ -168,10 +168,8 @@ final class VolumeServer: Sendable {
   func getXattr(_ request: Request, of node: UInt64, _ name: [UInt8], room: Int) {
     guard let file = file(node, request) else { return }
     do throws(VolumeError) {
-      guard let found = try volume.xattrs(file).first(where: { $0.name == name }) else {
-        return request.fail(ENODATA)
-      }
-      request.reply(attribute: found.value, room: room)
+      guard let value = try volume.xattr(name, of: file) else { return request.fail(ENODATA) }
+      request.reply(attribute: value, room: room)
     } catch {
       fail(request, error, file)
     }

@@ -27,7 +27,14 @@ int linux_key_read(int32_t key, void *buffer, size_t capacity, size_t *byte_coun
 
 int linux_key_add(
     int32_t keyring, const char *description, const void *payload, size_t byte_count) {
-  return syscall(SYS_add_key, "user", description, payload, byte_count, keyring) < 0 ? errno : 0;
+  // Permissions (keyctl_setperm(3)): everything for who possesses it, and for other sessions of the
+  // same user, which could link the keyring all the same, view, read and search.
+  const uint32_t permissions = 0x3f000000 | 0x00010000 | 0x00020000 | 0x00080000;
+  long key = syscall(SYS_add_key, "user", description, payload, byte_count, keyring);
+  if (key < 0) return errno;
+  // Where that is not allowed the key serves its own session.
+  syscall(SYS_keyctl, KEYCTL_SETPERM, key, permissions, 0, 0);
+  return 0;
 }
 
 int linux_key_unlink(int32_t keyring, int32_t key) {

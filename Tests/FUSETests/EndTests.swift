@@ -53,6 +53,18 @@ struct EndTests {
     #expect(result.text == "12\n1\n0\n")
   }
 
+  @Test func backgroundMountHoldsNothingOfItsCaller() throws {
+    // Who reads a pipe's end goes on when the command has ended, whatever number its other end has.
+    let result = try withPlain(
+      """
+      ulimit -n 4096
+      (exec 17>&1 1023>&1 3000>&1; "$BCACHEFS" mount -o ro "$IMAGE" "$MOUNT") | cat
+      cat "$MOUNT/tree/links/origin" | wc -c
+      """)
+    #expect(result.standardError == "")
+    #expect(result.text == "12\n")
+  }
+
   @Test func refusalsNameTheirReason() throws {
     let result = try withPlain(
       """

@@ -2,6 +2,7 @@
 // Crash images against a model that is too simple to be wrong: arrays, replayed from the start.
 
 import BcachefsIO
+import BcachefsSupport
 import Foundation
 import TestSupport
 import Testing
@@ -27,7 +28,7 @@ struct CrashImageTests {
       medium = SimulatedDevice(
         byteCount: UInt64(sectorCount * 512), seed: seed, configuration: configuration)
       let device = try BlockDevice.open(simulated: medium, mode: .exclusiveReadWrite)
-      var generator = SeededGenerator(seed: seed)
+      var generator = SplitMix64(seed: seed)
       var steps: [Step] = []
       for number in 0..<stepCount {
         let first = Int.random(in: 0..<sectorCount, using: &generator)

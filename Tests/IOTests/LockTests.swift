@@ -211,25 +211,11 @@ final class LoopDevice {
 
 /// The exit status of a program; its output is dropped.
 func run(_ program: String, _ arguments: String...) -> Int32 {
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: program)
-  process.arguments = arguments
-  process.standardOutput = FileHandle.nullDevice
-  process.standardError = FileHandle.nullDevice
-  guard (try? process.run()) != nil else { return -1 }
-  process.waitUntilExit()
-  return process.terminationStatus
+  (try? runProgram(program, arguments))?.status ?? -1
 }
 
 /// What a program printed; nil if it failed.
 func runForOutput(_ program: String, _ arguments: [String]) throws -> String? {
-  let process = Process()
-  let pipe = Pipe()
-  process.executableURL = URL(fileURLWithPath: program)
-  process.arguments = arguments
-  process.standardOutput = pipe
-  try process.run()
-  let output = pipe.fileHandleForReading.readDataToEndOfFile()
-  process.waitUntilExit()
-  return process.terminationStatus == 0 ? String(decoding: output, as: UTF8.self) : nil
+  let result = try runProgram(program, arguments)
+  return result.status == 0 ? result.text : nil
 }

@@ -14,13 +14,17 @@ public struct SampleVolume: Sendable, CustomStringConvertible {
   public var passphrase: String? { name == "encrypted" ? "correct horse" : nil }
 
   /// Small ones that stand in the checkout.
-  public static let fixtures = all(in: "\(repositoryRoot)/Tests/Fixtures")
+  public static let fixtures = volumes(in: "\(repositoryRoot)/Tests/Fixtures")
 
   /// The large collection that `BCACHEFS_TEST_CORPUS` names; empty without it.
-  public static let corpus = environmentVariable("BCACHEFS_TEST_CORPUS").map(all(in:)) ?? []
+  public static let corpus = environmentVariable("BCACHEFS_TEST_CORPUS").map(volumes(in:)) ?? []
 
   /// Volumes of format 1.39, where `BCACHEFS_TEST_CORPUS_NEWEST` names them; empty without it.
-  public static let newest = environmentVariable("BCACHEFS_TEST_CORPUS_NEWEST").map(all(in:)) ?? []
+  public static let newest =
+    environmentVariable("BCACHEFS_TEST_CORPUS_NEWEST").map(volumes(in:)) ?? []
+
+  /// Every volume there is, of whatever format.
+  public static let all = fixtures + corpus + newest
 
   /// Why tests on the corpus are skipped.
   public static let corpusMissing = "no corpus: BCACHEFS_TEST_CORPUS names its folder"
@@ -33,7 +37,7 @@ public struct SampleVolume: Sendable, CustomStringConvertible {
     return volume
   }
 
-  private static func all(in folder: String) -> [SampleVolume] {
+  private static func volumes(in folder: String) -> [SampleVolume] {
     let names = fileNames(in: folder)
     return names.filter { $0.hasSuffix(".manifest.tsv") }.map { manifest in
       let name = String(manifest.dropLast(".manifest.tsv".count))

@@ -17,12 +17,12 @@ struct SourceText: Sendable {
   let bytes: [UInt8]
   let code: [UInt8]
 
-  /// Every Swift file below Sources, Tests and Benchmarks, and Package.swift.
+  /// Every Swift file below Sources, Tests, Examples and Benchmarks, and Package.swift.
   static let swiftFiles: [SourceText] = allFiles.filter { $0.path.hasSuffix(".swift") }
 
   /// Every text file of the project, whatever its kind; no fixtures and no golden data.
   static let allFiles: [SourceText] = {
-    let folders = ["Sources", "Tests", "Benchmarks", "scripts", "docs", ".ci"]
+    let folders = ["Sources", "Tests", "Examples", "Benchmarks", "scripts", "docs", ".ci"]
     let nested = folders.flatMap { folder in
       filePaths(below: "\(repositoryRoot)/\(folder)").map { "\(folder)/\($0)" }
     }

@@ -15,6 +15,8 @@ struct BenchOptions {
   /// Files of the tree that images are built from, and about how many bytes they have.
   var treeFiles = 20_000
   var treeBytes: Int { treeFiles * 10_000 }
+  /// Keys of the btree that lookups are measured in.
+  var keyCount = 1_000_000
   /// Only measurements whose names contain one of these.
   var names: [String] = []
 
@@ -34,6 +36,9 @@ struct BenchOptions {
       case "--files":
         guard let value = rest.popFirst().flatMap({ Int($0) }), value > 0 else { return nil }
         treeFiles = value
+      case "--keys":
+        guard let value = rest.popFirst().flatMap({ Int($0) }), value > 0 else { return nil }
+        keyCount = value
       default:
         guard !argument.hasPrefix("-") else { return nil }
         names.append(argument)
@@ -43,6 +48,7 @@ struct BenchOptions {
       bytes = 4096
       runs = 1
       treeFiles = 200
+      keyCount = 5000
     }
   }
 }
@@ -59,9 +65,11 @@ enum BcachefsBench {
     switch first {
     case "support": SupportBench(options).run()
     case "image": ImageBench(options).run()
+    case "lookup": LookupBench(options).run()
     case nil:
       SupportBench(options).run()
       ImageBench(options).run()
+      LookupBench(options).run()
     default: usage()
     }
   }
@@ -69,9 +77,11 @@ enum BcachefsBench {
   static func usage() -> Never {
     print(
       """
-      usage: bcachefs-bench [support|image] [--smoke] [--runs N] [--bytes N] [--files N] [NAME...]
+      usage: bcachefs-bench [support|image|lookup] [--smoke] [--runs N] [--bytes N] [--files N]
+             [--keys N] [NAME...]
         support   checksums, ciphers, compression, parity, beside the libraries' own figures
         image     building an image from a directory, beside other filesystems' tools
+        lookup    keys of a btree, at random and in order, beside LMDB
       Only what has a NAME in its name is measured, if any is given.
       """)
     exit(64)

@@ -70,7 +70,7 @@ struct Comparison {
     return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
   }
 
-  private static func row(_ name: String, _ columns: String...) -> String {
+  static func row(_ name: String, _ columns: String...) -> String {
     var line = name + String(repeating: " ", count: max(0, 26 - name.count))
     for column in columns {
       line += String(repeating: " ", count: max(1, 11 - column.count)) + column

@@ -10,14 +10,10 @@ internal import Glibc
 
 struct ImageBench {
   private let options: BenchOptions
-  /// Where tree and images go; memory if there is such a place, so that no disk is measured.
-  private let folder: String
+  /// Where tree and images go.
+  private let folder = Program.scratchFolder
 
-  init(_ options: BenchOptions) {
-    self.options = options
-    let base = unsafe access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
-    folder = "\(base)/bcachefs-bench.\(getpid())"
-  }
+  init(_ options: BenchOptions) { self.options = options }
 
   /// One program that makes an image of the tree.
   private struct Contender {
@@ -31,7 +27,7 @@ struct ImageBench {
 
   private var contenders: [Contender] {
     let (tree, image) = ("\(folder)/tree", "\(folder)/image")
-    let ours = [".build/release/bcachefs", "image", "create", "--quiet", "--source=\(tree)"]
+    let ours = [Program.bcachefs, "image", "create", "--quiet", "--source=\(tree)"]
     let squash = ["mksquashfs", tree, image, "-quiet", "-no-progress"]
     let size = 2 * options.treeBytes + 64 << 20
     return [
@@ -62,10 +58,7 @@ struct ImageBench {
   }
 
   func run() {
-    guard unsafe access(".build/release/bcachefs", X_OK) == 0 else {
-      print("build it first: swift build -c release --product bcachefs (make bench does)")
-      exit(1)
-    }
+    Program.requireRelease()
     SampleTree(folder: "\(folder)/tree", files: options.treeFiles).create()
     print("a tree of \(options.treeFiles) files in \(folder)")
     print("seconds: median of \(options.runs) runs; ratio: its time to ours in the same round")
@@ -79,7 +72,7 @@ struct ImageBench {
       }
     }
     for contender in contenders { report(contender, seconds, peakMiB) }
-    remove(folder)
+    Program.remove(folder)
   }
 
   private func report(
@@ -107,32 +100,9 @@ struct ImageBench {
       _ = close(descriptor)
     }
     let start = Clocks.system.monotonicNanoseconds()
-    guard let peak = runProgram(contender.arguments) else { return nil }
+    guard let peak = Program.run(contender.arguments) else { return nil }
     return (Double(Clocks.system.monotonicNanoseconds() - start) / 1e9, peak)
   }
-
-  /// Peak memory in MiB; nil if the program is not there or fails.
-  private func runProgram(_ arguments: [String]) -> Int? {
-    var actions = unsafe posix_spawn_file_actions_t()
-    _ = unsafe posix_spawn_file_actions_init(&actions)
-    defer { _ = unsafe posix_spawn_file_actions_destroy(&actions) }
-    for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
-      _ = unsafe posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
-    }
-    var pointers = unsafe [UnsafeMutablePointer<CChar>?]()
-    for argument in arguments { unsafe pointers.append(strdup(argument)) }
-    unsafe pointers.append(nil)
-    defer { for index in arguments.indices { unsafe free(pointers[index]) } }
-    var process = pid_t()
-    guard unsafe posix_spawnp(&process, arguments[0], &actions, nil, pointers, environ) == 0 else {
-      return nil
-    }
-    var (status, usage) = (Int32(0), rusage())
-    guard unsafe wait4(process, &status, 0, &usage) == process, status == 0 else { return nil }
-    return usage.ru_maxrss / 1024
-  }
-
-  private func remove(_ path: String) { _ = runProgram(["rm", "-rf", path]) }
 }
 
 /// A reproducible tree like a home directory's: sizes log-normal around 4 KiB, two thirds of it

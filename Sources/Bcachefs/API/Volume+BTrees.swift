@@ -19,16 +19,23 @@ internal import BcachefsSupport
 
 /// A btree node, for people.
 public struct BTreeNodeInfo: Sendable {
+  /// 0 for leaves.
   public let level: Int
+  /// The first position that it covers.
   public let minKey: BPos
+  /// The last position that it covers.
   public let maxKey: BPos
+  /// How its packed keys are packed.
   public let format: BKeyFormat
-  /// The key that points to it, and the text of that key's value.
+  /// The key that points to it.
   public let pointer: BKey
+  /// The text of that key's value.
   public let pointerText: String
-  /// Words of the keys that are visible, and how many of those are packed.
+  /// Words of the keys that are visible.
   public let liveU64s: Int
+  /// How many of those are packed.
   public let packedCount: Int
+  /// How many of those are not.
   public let unpackedCount: Int
 }
 
@@ -36,14 +43,15 @@ public struct BTreeNodeInfo: Sendable {
 public struct BTreeNodeBlock: Sendable {
   /// Sectors from the start of the node.
   public let offsetSectors: Int
+  /// Its header.
   public let bset: BSetHeader
+  /// Its keys with their values, deleted and hidden ones too, a line each.
   public let keys: [String]
 }
 
-extension Volume {
+extension VolumeMedia {
   /// What the texts of keys need to know of the volume.
-  public var keyContext: BKeyContext {
-    let superblock = self.superblock
+  var keyContext: BKeyContext {
     let devices = superblock.members.map { member in
       member.isAlive
         ? BKeyContext.Device(
@@ -55,17 +63,24 @@ extension Volume {
     var names: [UInt16: String] = [:]
     for index in devices.indices {
       let target = DiskTarget.device(UInt8(clamping: index))
-      names[target.rawValue] = media.device(UInt8(clamping: index))?.name
+      names[target.rawValue] = device(UInt8(clamping: index))?.name
     }
     for index in superblock.section(of: DiskGroupsSection.self)?.groups.indices ?? 0..<0 {
       guard let target = DiskTarget.label(index) else { continue }
       names[target.rawValue] = superblock.targetText(target)
     }
-    return BKeyContext(
+    var context = BKeyContext(
       devices: devices,
       btreeNodeSectors: UInt32(superblock[Superblock.Layout.btreeNodeSize]),
       targetNames: names)
+    context.swapsAccountingPositions = superblock.swapsAccountingPositions
+    return context
   }
+}
+
+extension Volume {
+  /// What the texts of keys need to know of the volume.
+  public var keyContext: BKeyContext { media.keyContext }
 
   /// The btrees that have a root, by number.
   public var btrees: [BTreeID] { forest.roots.keys.sorted() }
@@ -153,7 +168,7 @@ extension Volume {
 
   private func child(of node: BTreeNode, from position: BPos) -> KeyReference? {
     if let overlay = forest.overlay {
-      return BTreeCursor.merged(
+      return BTreeCursor.firstMerged(
         node, overlay, btree: node.btree, level: node.level, from: position, upTo: node.maxKey)
     }
     let index = node.lowerBound(position)

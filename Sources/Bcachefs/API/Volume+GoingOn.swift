@@ -45,6 +45,7 @@ extension FileHandle {
   ///
   /// - Parameter onLost: Takes each range that cannot be read, in bytes of the file, and why.
   /// - Returns: bytes read; fewer than asked for only at the end of the file.
+  /// - Throws: nothing that concerns a part of the file only.
   public func read(
     from offset: UInt64, into target: inout MutableRawSpan,
     onLost: @escaping (Range<UInt64>, VolumeError) -> Void
@@ -58,6 +59,7 @@ extension FileHandle {
   ///   - limit: The most ranges; where there are more, small holes count as data.
   ///   - onLost: Takes ranges of which nobody knows what they are, and why; they are none of the
   ///     result's.
+  /// - Throws: nothing that concerns a part of the file only.
   /// - Complexity: one walk over the file's extents; memory is 16 bytes a range.
   public func dataRanges(
     limit: Int = 1 << 16, onLost: @escaping (Range<UInt64>, VolumeError) -> Void

@@ -14,12 +14,21 @@ extension Volume {
   private static let maxLinks = 40
   private static let maxNames = 1 << 16
 
-  /// The file that a path from the volume's root names.
+  /// The file that a path from the volume's root names: `resolve("etc/passwd")`.
   ///
-  /// - Parameter followsLast: Whether the last name may be a link that is followed; links on the
-  ///   way always are.
-  /// - Throws: `.notFound`, `.notADirectory`, `.limit` (circles of links), and what reading throws.
-  public func resolve(_ path: [UInt8], followsLast: Bool) throws(VolumeError) -> FileID {
+  /// - Parameters:
+  ///   - path: Names with `/` between them; empty for the root.
+  ///   - followsLast: Whether the last name may be a symbolic link that is followed; links on the
+  ///     way always are.
+  /// - Throws: `.notFound`, `.notADirectory`, `.limit` (circles of links), and what reading a node
+  ///   throws: `.allCopiesBad`, `.corrupt`, `.device`.
+  /// - Complexity: a lookup by hash for each name of the path, and of the links on it.
+  public func resolve(_ path: String, followsLast: Bool = true) throws(VolumeError) -> FileID {
+    try resolve(Array(path.utf8), followsLast: followsLast)
+  }
+
+  /// The same for a path whose names need not be UTF-8.
+  public func resolve(_ path: [UInt8], followsLast: Bool = true) throws(VolumeError) -> FileID {
     let slash = UInt8(ascii: "/")
     let dot = UInt8(ascii: ".")
     var passed = [root]

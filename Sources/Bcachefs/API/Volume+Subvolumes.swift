@@ -6,7 +6,9 @@ internal import BcachefsSupport
 
 /// A subvolume and where it is.
 public struct SubvolumeInfo: Sendable {
+  /// Its number; 1 is the one that the volume's root belongs to.
   public let id: UInt32
+  /// As found, with every field.
   public let subvolume: Subvolume
   /// From the volume's root, without a `/` at either end; empty for the root. nil where no path
   /// leads there: it was deleted, or names are damaged.
@@ -17,7 +19,9 @@ public struct SubvolumeInfo: Sendable {
 
 /// A node of the tree of snapshots.
 public struct SnapshotInfo: Sendable {
+  /// Its number, below its parent's.
   public let id: UInt32
+  /// As found, with every field.
   public let snapshot: Snapshot
   /// Sectors of data that were written in it, nil if nobody counted.
   public let sectors: Int64?
@@ -25,6 +29,8 @@ public struct SnapshotInfo: Sendable {
 
 extension Volume {
   /// All subvolumes, by ascending number.
+  ///
+  /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
   public func subvolumes() throws(VolumeError) -> [SubvolumeInfo] {
     let cursor = BTreeCursor(forest, .subvolumes)
     let paths = SubvolumePaths(self)
@@ -44,10 +50,15 @@ extension Volume {
   }
 
   /// The tree of snapshots, by descending number: parents come before their children.
+  ///
+  /// - Throws: as `accounting`.
   public func snapshotTree() throws(VolumeError) -> [SnapshotInfo] {
     var sectors: [UInt32: Int64] = [:]
     for count in try accounting() {
-      if case .snapshot(let id) = count.key { sectors[id] = count.counters.first }
+      guard case .snapshot(let id) = count.key else { continue }
+      // Newer formats count each btree's keys first, and their bytes.
+      let counted = count.counters.count >= 3 ? count.counters[2] : count.counters.first ?? 0
+      sectors[id] = (sectors[id] ?? 0) &+ counted
     }
     return snapshots.ids.reversed().compactMap { id in
       snapshots[id].map { SnapshotInfo(id: id, snapshot: $0, sectors: sectors[id]) }

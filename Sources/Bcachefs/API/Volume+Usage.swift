@@ -10,7 +10,9 @@ internal import BcachefsSupport
 
 /// One thing that is counted, and its counters (`AccountingKey` says which).
 public struct AccountingCount: Sendable {
+  /// What is counted.
   public let key: AccountingKey
+  /// The counters that its kind has, at most three.
   public let counters: [Int64]
 }
 
@@ -20,6 +22,7 @@ public struct VolumeUsage: Sendable {
   public let capacitySectors: UInt64
   /// Sectors in use.
   public let usedSectors: UInt64
+  /// Files, directories and all else with an inode, in all snapshots.
   public let inodeCount: UInt64
 }
 
@@ -27,7 +30,10 @@ extension Volume {
   /// The devices' paths by member index, nil where a member is missing.
   public var deviceNames: [String?] { media.devices.map { $0?.name } }
 
-  /// All counters, by their positions.
+  /// All counters, by their positions; kinds of newer formats are left out.
+  ///
+  /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
+  /// - Complexity: one walk over the accounting btree, a few hundred keys on most volumes.
   public func accounting() throws(VolumeError) -> [AccountingCount] {
     var counters: [BPos: [Int64]] = [:]
     var versions: [BPos: BVersion] = [:]
@@ -52,8 +58,11 @@ extension Volume {
         }
       }
     }
+    let isByteSwapped = superblock.swapsAccountingPositions
     return counters.sorted { $0.key < $1.key }.compactMap { position, values in
-      AccountingKey(position).map { AccountingCount(key: $0, counters: values) }
+      AccountingKey(position, isByteSwapped: isByteSwapped).map {
+        AccountingCount(key: $0, counters: values)
+      }
     }
   }
 
@@ -91,7 +100,12 @@ extension Volume {
     return capacity - min(max(wanted, reserved), capacity)
   }
 
-  /// What statfs(2) shows, of the counters given.
+  /// What statfs(2) shows.
+  ///
+  /// - Throws: as `accounting`.
+  public func usage() throws(VolumeError) -> VolumeUsage { usage(try accounting()) }
+
+  /// What statfs(2) shows, of counters that `accounting` gave.
   public func usage(_ counts: [AccountingCount]) -> VolumeUsage {
     let members = superblock.members
     var (data, reserved, hidden, inodes) = (UInt64(0), UInt64(0), UInt64(0), UInt64(0))

@@ -10,7 +10,9 @@
 //   (1) Nothing is ever written: the devices are open read-only.
 //   (2) A `Volume` may be used from any thread; what has working memory is made for each call, or
 //       kept in a `FileHandle` that belongs to one thread at a time.
-// Locks: see NodeReader; everything else here is immutable, but for the count of damages.
+//   (3) A subvolume that was read is not read again: nothing changes while the volume is open.
+// Locks: see NodeReader; `knownSubvolumes` and the damages have a mutex each, leaves, not held
+// while anything is read.
 
 public import BcachefsFormat
 internal import BcachefsIO
@@ -19,9 +21,12 @@ internal import Synchronization
 
 /// A file, directory or anything else with an inode.
 public struct FileID: Hashable, Sendable {
+  /// The subvolume that it is looked at from: its snapshot decides what is seen.
   public let subvolume: UInt32
+  /// The inode's number, as in `ls -i`.
   public let inode: UInt64
 
+  /// A file by its numbers; whether it is there shows when it is used.
   public init(subvolume: UInt32, inode: UInt64) {
     self.subvolume = subvolume
     self.inode = inode
@@ -30,40 +35,69 @@ public struct FileID: Hashable, Sendable {
 
 /// What stat(2) tells of a file, and a little more.
 public struct FileAttributes: Sendable {
+  /// Whose they are.
   public let id: FileID
   /// As found, with every field.
   public let inode: Inode
-  /// Nanoseconds since 1970.
+  /// Of the last access, in nanoseconds since 1970.
   public let accessTime: Int64
+  /// Of the last change of contents, in nanoseconds since 1970.
   public let modificationTime: Int64
+  /// Of the last change of contents or attributes, in nanoseconds since 1970.
   public let changeTime: Int64
+  /// When it was made, in nanoseconds since 1970.
   public let birthTime: Int64
 
+  /// Type and permissions, as `st_mode`.
   public var mode: UInt16 { inode.mode }
+  /// What kind of file it is; nil if the mode says none, which is damage.
+  public var kind: FileKind? { FileKind(inode) }
+  /// Bytes of the contents; a directory may have any number.
   public var byteCount: UInt64 { inode.size }
+  /// Names that lead to it; for a directory its subdirectories and 2.
   public var linkCount: UInt32 { inode.linkCount }
 }
 
 /// A name in a directory.
 public struct DirectoryEntry: Sendable {
+  /// The name's bytes; not necessarily UTF-8.
   public let name: [UInt8]
+  /// What the name leads to; of a subvolume, its root.
   public let id: FileID
-  /// As in `struct dirent`: 4 directory, 8 regular file, 10 symbolic link, and so on.
+  /// As in `struct dirent`: 4 directory, 8 regular file, 10 symbolic link, and so on; 16 for the
+  /// root of a subvolume.
   public let type: UInt8
   /// Where a listing goes on behind this name.
   public let nextOffset: UInt64
+
+  /// The name as text; what is not UTF-8 is replaced.
+  public var text: String { String(decoding: name, as: UTF8.self) }
+  /// What kind of file the name says it leads to; nil if it says none.
+  public var kind: FileKind? { FileKind(direntType: type) }
 }
 
+/// An open volume, read-only.
+///
+/// `Volume.open` opens one. It may be used from any thread; what is found bad on the way, and read
+/// from another copy, is in `damage`. Nothing is ever written to the devices.
 public final class Volume: Sendable {
   let media: VolumeMedia
   let forest: BTreeForest
   let snapshots: SnapshotTable
   private let damages: DamageLog
+  private let knownSubvolumes = Mutex<[UInt32: Subvolume]>([:])
+  /// Subvolumes kept in memory, at most.
+  private static let knownSubvolumesMax = 1 << 16
 
-  /// - Parameter cacheBytes: What cached btree nodes may take.
-  init(media: VolumeMedia, cacheBytes: Int = 256 << 20) throws(VolumeError) {
+  /// - Parameters:
+  ///   - cacheBytes: What cached btree nodes may take.
+  ///   - onDamage: As for `open`.
+  init(
+    media: VolumeMedia, cacheBytes: Int = 256 << 20,
+    onDamage: (@Sendable (String) -> Void)? = nil
+  ) throws(VolumeError) {
     self.media = media
-    let damages = DamageLog()
+    let damages = DamageLog(onDamage)
     self.damages = damages
     let journal = try JournalReader.read(media)
     let superblock = media.superblock
@@ -81,9 +115,10 @@ public final class Volume: Sendable {
     snapshots = try SnapshotTable(forest)
   }
 
+  /// The newest superblock of the members, as it was when the volume was opened.
   public var superblock: Superblock { media.superblock }
 
-  /// What was noticed while opening and did not prevent it.
+  /// What was noticed while opening and did not prevent it, a line each.
   public let warnings: [String]
 
   /// Copies found bad so far, a line each; the reads succeeded if any other copy was good.
@@ -96,6 +131,15 @@ public final class Volume: Sendable {
 
   /// A subvolume's root directory and snapshot.
   func subvolume(_ id: UInt32) throws(VolumeError) -> Subvolume {
+    if let known = knownSubvolumes.withLock({ $0[id] }) { return known }
+    let found = try readSubvolume(id)
+    knownSubvolumes.withLock { known in
+      if known.count < Self.knownSubvolumesMax { known[id] = found }
+    }
+    return found
+  }
+
+  private func readSubvolume(_ id: UInt32) throws(VolumeError) -> Subvolume {
     let cursor = BTreeCursor(forest, .subvolumes)
     guard let found = try cursor.lookup(BPos(0, UInt64(id))), found.key.type == .subvolume else {
       throw VolumeError(.notFound, "there is no subvolume \(id)")
@@ -117,7 +161,8 @@ public final class Volume: Sendable {
 
   /// The inode of a file.
   ///
-  /// - Throws: `.notFound`.
+  /// - Throws: `.notFound`, and what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
+  /// - Complexity: a lookup; no I/O while the nodes are cached.
   public func inode(_ id: FileID) throws(VolumeError) -> Inode {
     let snapshot = try subvolume(id.subvolume).snapshot
     var cursor = SnapshotCursor(forest, .inodes, snapshot: snapshot, table: snapshots)
@@ -134,6 +179,8 @@ public final class Volume: Sendable {
   }
 
   /// What stat(2) tells.
+  ///
+  /// - Throws: as `inode`.
   public func attributes(_ id: FileID) throws(VolumeError) -> FileAttributes {
     let inode = try inode(id)
     return FileAttributes(
@@ -157,10 +204,13 @@ public final class Volume: Sendable {
     guard inode.isDirectory else {
       throw VolumeError(.notADirectory, "inode \(id.inode) is not a directory")
     }
-    let snapshot = try subvolume(id.subvolume).snapshot
-    let reader = DirectoryReader(
-      forest, subvolume: id.subvolume, snapshot: snapshot, table: snapshots)
-    return (inode, reader)
+    return (inode, try directoryReader(id.subvolume))
+  }
+
+  private func directoryReader(_ subvolumeID: UInt32) throws(VolumeError) -> DirectoryReader {
+    DirectoryReader(
+      forest, subvolume: subvolumeID, snapshot: try subvolume(subvolumeID).snapshot,
+      table: snapshots, casefoldsByDefault: superblock.casefoldsByDefault)
   }
 
   func target(
@@ -174,6 +224,10 @@ public final class Volume: Sendable {
   }
 
   /// Calls `body` with the names of a directory in hash order, from `offset` on; false ends it.
+  ///
+  /// - Parameters:
+  ///   - offset: 0, or the `nextOffset` of a name, behind which the list goes on.
+  /// - Throws: `.notFound`, `.notADirectory`, what reading a node throws, and what `body` throws.
   public func list(
     _ id: FileID, from offset: UInt64 = 0,
     _ body: (DirectoryEntry) throws(VolumeError) -> Bool
@@ -187,9 +241,10 @@ public final class Volume: Sendable {
     }
   }
 
-  /// The file of a name in a directory.
+  /// The file of a name in a directory; in a casefolded one, in any spelling.
   ///
-  /// - Throws: `.notFound`, `.notADirectory`.
+  /// - Throws: `.notFound`, `.notADirectory`, and what reading a node throws.
+  /// - Complexity: a lookup by the name's hash.
   public func lookup(_ name: [UInt8], in id: FileID) throws(VolumeError) -> FileID {
     let (inode, reader) = try directory(id)
     guard let entry = try reader.lookup(inode, name) else {
@@ -198,16 +253,9 @@ public final class Volume: Sendable {
     return try target(entry, in: id.subvolume)
   }
 
-  /// The file that a path from the root names; symbolic links are not followed.
-  public func resolve(_ path: String) throws(VolumeError) -> FileID {
-    var id = root
-    for name in path.utf8.split(separator: UInt8(ascii: "/")) where Array(name) != [0x2e] {
-      id = try lookup(Array(name), in: id)
-    }
-    return id
-  }
-
   /// A symbolic link's target.
+  ///
+  /// - Throws: `.wrongType` for another kind of file; what `open` and `FileHandle.read` throw.
   public func readLink(_ id: FileID) throws(VolumeError) -> [UInt8] {
     let file = try open(id)
     guard file.inode.fileType == 0xa000 else {
@@ -222,18 +270,37 @@ public final class Volume: Sendable {
     return buffer.bytes.extracting(0..<count).copiedBytes
   }
 
-  /// A file's extended attributes by the names that Linux shows.
+  /// A file's extended attributes by the names that Linux shows, in the order of listxattr: those
+  /// that are stored, in hash order, then options as `bcachefs.NAME` and `bcachefs_effective.NAME`.
+  ///
+  /// - Throws: `.notFound`; `.corrupt` for an ACL that is none; what reading a node throws.
   public func xattrs(
     _ id: FileID
   ) throws(VolumeError) -> [(name: [UInt8], value: [UInt8])] {
     let inode = try inode(id)
-    let snapshot = try subvolume(id.subvolume).snapshot
-    return try DirectoryReader(
-      forest, subvolume: id.subvolume, snapshot: snapshot, table: snapshots
-    ).xattrs(inode)
+    return try xattrReader(id.subvolume).all(inode) + optionXattrs(inode)
+  }
+
+  /// The value of one extended attribute, by the name that Linux shows; nil if the file does not
+  /// have it.
+  ///
+  /// - Throws: as `xattrs`.
+  /// - Complexity: a lookup by the name's hash, and one of the inode.
+  public func xattr(_ name: [UInt8], of id: FileID) throws(VolumeError) -> [UInt8]? {
+    let inode = try inode(id)
+    guard isOptionXattr(name) else {
+      return try xattrReader(id.subvolume).value(of: name, inode)
+    }
+    return optionXattrs(inode).first { $0.name == name }?.value
+  }
+
+  private func xattrReader(_ subvolumeID: UInt32) throws(VolumeError) -> XattrReader {
+    XattrReader(forest, snapshot: try subvolume(subvolumeID).snapshot, table: snapshots)
   }
 
   /// Opens a file for reading its contents.
+  ///
+  /// - Throws: as `inode`.
   public func open(_ id: FileID) throws(VolumeError) -> FileHandle {
     let inode = try inode(id)
     let snapshot = try subvolume(id.subvolume).snapshot
@@ -246,8 +313,9 @@ public final class Volume: Sendable {
   }
 }
 
-/// An open file. It belongs to one thread at a time.
+/// An open file. It belongs to one thread at a time; a file may be open any number of times.
 public final class FileHandle {
+  /// As it was when the file was opened.
   public let inode: Inode
   let reader: FileReader
 
@@ -256,16 +324,24 @@ public final class FileHandle {
     self.reader = reader
   }
 
-  /// Reads up to `target.byteCount` bytes from `offset` on.
+  /// Reads up to `target.byteCount` bytes from `offset` on; holes are zeros.
+  ///
+  /// Checksums are verified and other copies tried; large and aligned ranges are the fastest, since
+  /// compressed and checksummed extents are read whole.
   ///
   /// - Returns: bytes read; fewer than asked for only at the end of the file.
+  /// - Throws: `.allCopiesBad` for the first extent that no copy gives (the `read` with `onLost`
+  ///   goes on); what reading a node throws.
   public func read(
     from offset: UInt64, into target: inout MutableRawSpan
   ) throws(VolumeError) -> Int {
     try reader.read(inode, from: offset, into: &target)
   }
 
-  /// Calls `body` with the ranges that are not holes, in order; false ends it.
+  /// Calls `body` with the ranges that are not holes, in order; false ends it. `forEachExtent` tells
+  /// more of them.
+  ///
+  /// - Throws: what reading a node throws, and what `body` throws.
   public func forEachDataRange(
     from offset: UInt64 = 0, _ body: (Range<UInt64>) throws(VolumeError) -> Bool
   ) throws(VolumeError) {
@@ -275,16 +351,33 @@ public final class FileHandle {
   }
 }
 
-/// Collects what was found bad, bounded.
+/// Collects what was found bad, bounded, each place once.
 final class DamageLog: Sendable {
   private static let limit = 1000
-  private let state = Mutex<(lines: [String], count: Int)>(([], 0))
+  private static let placesMax = 1 << 16
+
+  private struct State {
+    var lines: [String] = []
+    var places: Set<UInt64> = []
+    var count = 0
+  }
+
+  private let state = Mutex(State())
+  private let observer: (@Sendable (String) -> Void)?
+
+  /// - Parameter observer: Called with each new line, on the reading thread.
+  init(_ observer: (@Sendable (String) -> Void)? = nil) { self.observer = observer }
 
   func add(_ damage: ReadDamage) {
-    state.withLock { state in
+    let isNew = state.withLock { state in
+      let place = UInt64(damage.device) << 56 ^ damage.sector
+      guard !state.places.contains(place) else { return false }
+      if state.places.count < Self.placesMax { state.places.insert(place) }
       state.count += 1
       if state.lines.count < Self.limit { state.lines.append(damage.text) }
+      return true
     }
+    if isNew { observer?(damage.text) }
   }
 
   var lines: [String] { state.withLock { $0.lines } }

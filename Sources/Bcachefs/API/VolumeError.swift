@@ -39,8 +39,11 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case limit
     /// The caller asked to stop.
     case cancelled
+    /// The driver found the data lost and marked it so: what stands there is not what was written.
+    case poisoned
   }
 
+  /// What to act on.
   public let code: Code
   private let cause: Cause
 
@@ -53,26 +56,31 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case encryption(EncryptionError)
   }
 
+  /// - Parameter text: What happened, where, found and expected; without it the code's name.
   public init(_ code: Code, _ text: String? = nil) {
     self.code = code
     cause = text.map(Cause.text) ?? .none
   }
 
+  /// `.unsupported` or `.corrupt`.
   public init(_ error: FormatError) {
     code = error.reason == .unsupported ? .unsupported : .corrupt
     cause = .format(error)
   }
 
+  /// `.device`
   public init(_ error: DeviceError) {
     code = .device
     cause = .device(error)
   }
 
+  /// `.corrupt`
   public init(_ error: ChecksumError) {
     code = .corrupt
     cause = .checksum(error)
   }
 
+  /// `.locked`
   public init(_ error: EncryptionError) {
     code = .locked
     cause = .encryption(error)
@@ -83,6 +91,7 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     if case .device(let error) = cause { error } else { nil }
   }
 
+  /// One line for people.
   public var description: String {
     switch cause {
     case .none: "\(code)"

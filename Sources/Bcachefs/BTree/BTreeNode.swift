@@ -84,20 +84,21 @@ final class BTreeNode: Sendable {
   /// What the node costs in memory, in bytes.
   var memoryBytes: Int { image.byteCount + entries.count * MemoryLayout<NodeEntry>.stride }
 
-  /// The index of the first key at or behind `position`; `entries.count` if there is none.
-  func lowerBound(_ position: BPos) -> Int {
-    var low = 0
-    var length = entries.count
-    while length > 0 {
-      let half = length >> 1
-      if entries[low &+ half].isBefore(position) {
-        low &+= half &+ 1
-        length &-= half &+ 1
-      } else {
-        length = half
-      }
-    }
-    return low
+  /// Whether a key at `position` would be in this node.
+  @inline(__always)
+  func covers(_ position: BPos) -> Bool { minKey <= position && position <= maxKey }
+
+  /// What the pointer at an index below `entries.count` of an interior node leads to; nil if that
+  /// is no pointer.
+  func childIdentity(at index: Int) -> NodeIdentity? {
+    let offset = Int(entries[index].imageOffset)
+    let image = self.image
+    let bytes = image.bytes
+    let isPacked = bytes[LEField<UInt8>(offset &+ 1)] & 0x7f == BKey.packedFormat
+    let value = offset &+ (isPacked ? Int(format.keyU64s) &* 8 : BKey.Layout.byteCount)
+    let end = offset &+ Int(bytes[LEField<UInt8>(offset)]) &* 8
+    return NodeIdentity(
+      BKeyType(rawValue: bytes[LEField<UInt8>(offset &+ 2)]), bytes.extracting(value..<end))
   }
 
   /// The key at an index below `entries.count`.

@@ -2,20 +2,19 @@
 // Reads btree nodes from whatever copy is good, and keeps them.
 //
 // How it works
-//   1. A pointer names the copies of a node. They are tried in order; one that cannot be read,
-//      fails its checksum or is another node is reported and the next is tried.
-//   2. Decoded nodes stay in a cache bounded in bytes. It is split into shards with a lock each;
-//      each shard is a ring that a hand goes around: nodes used since the hand last passed stay.
+//   1. A pointer names the copies of a node. They are tried in the order in which their devices are
+//      expected to answer; one that cannot be read, fails its checksum or is another node is
+//      reported and the next is tried.
+//   2. Decoded nodes stay in a cache (NodeCache.swift).
 // Invariants
-//   (1) The cache never holds more than its limit, whatever the size of the volume; nodes in use by
-//       cursors live on until those let go.
+//   (1) A node from the cache is the one that the pointer means: same place, sequence number,
+//       btree, level and last position.
 //   (2) No lock is held while a device is read: two readers may read the same node, one is kept.
-// Locks: each shard's mutex, for the time of a dictionary operation.
+// Locks: those of the cache.
 
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
-internal import Synchronization
 
 /// Takes note of copies that are bad.
 struct ReadDamage: Sendable {
@@ -26,23 +25,9 @@ struct ReadDamage: Sendable {
 }
 
 final class NodeReader: Sendable {
-  private struct Shard {
-    var nodes: [UInt64: Slot] = [:]
-    var ring: [UInt64] = []
-    var hand = 0
-    var bytes = 0
-  }
-
-  private struct Slot {
-    let node: BTreeNode
-    var wasUsed: Bool
-  }
-
-  private static let shardCount = 16
   private let media: VolumeMedia
   let decoder: NodeDecoder
-  private let shards: [Mutex<Shard>.Box]
-  private let shardLimitBytes: Int
+  private let cache: NodeCache
   private let report: @Sendable (ReadDamage) -> Void
 
   /// - Parameters:
@@ -55,8 +40,7 @@ final class NodeReader: Sendable {
     self.media = media
     self.decoder = decoder
     self.report = report
-    shardLimitBytes = max(cacheBytes / Self.shardCount, 2 * decoder.nodeBytes)
-    shards = (0..<Self.shardCount).map { _ in Mutex<Shard>.Box(Shard()) }
+    cache = NodeCache(limitBytes: cacheBytes, nodeBytes: decoder.nodeBytes)
   }
 
   /// The node that a btree pointer names.
@@ -68,21 +52,30 @@ final class NodeReader: Sendable {
   func node(
     _ pointer: KeyReference, btree: BTreeID, level: Int
   ) throws(VolumeError) -> BTreeNode {
-    let (expected, places) = try interpret(pointer, btree, level)
-    guard let first = places.first else {
-      throw VolumeError(.corrupt, "\(btree) level \(level): a btree pointer without places")
-    }
-    let identity = first.word & ~0xf ^ (expected.sequence ?? 0)
-    let shard = shards[Int(truncatingIfNeeded: (identity >> 13) % UInt64(Self.shardCount))]
-    // Two pointers to one node, as only damage makes them, have different ends.
-    if let cached = cachedNode(identity, in: shard), cached.btree == btree, cached.level == level,
-      cached.maxKey == pointer.key.position
+    let identity = pointer.withValue { NodeIdentity(pointer.key.type, $0) }
+    if let identity, let cached = cache.node(identity), cached.btree == btree,
+      cached.level == level, cached.maxKey == pointer.key.position
     {
       return cached
     }
+    let (expected, places) = try interpret(pointer, btree, level)
+    guard !places.isEmpty else {
+      throw VolumeError(.corrupt, "\(btree) level \(level): a btree pointer without places")
+    }
     let node = try read(places, expected)
-    keep(node, identity, in: shard)
+    if let identity { cache.keep(node, identity) }
     return node
+  }
+
+  /// The child that the pointer at `index` of an interior node leads to, if it is in the cache.
+  ///
+  /// - Complexity: one lookup; nothing is allocated.
+  func cachedChild(of parent: BTreeNode, at index: Int) -> BTreeNode? {
+    guard let identity = parent.childIdentity(at: index), let child = cache.node(identity),
+      child.btree == parent.btree, child.level == parent.level &- 1,
+      child.maxKey == parent.entries[index].position
+    else { return nil }
+    return child
   }
 
   func interpret(
@@ -119,21 +112,23 @@ final class NodeReader: Sendable {
     var failures: [String] = []
     let wanted = expected.sectorsWritten * 512
     let byteCount = wanted == 0 ? decoder.nodeBytes : min(wanted, decoder.nodeBytes)
-    for place in places {
-      let problem: String
-      if let device = media.device(place.device) {
-        let image = HeapBuffer(byteCount: byteCount)
-        do throws(VolumeError) {
-          try fill(image, from: device, atSector: place.offset)
-          return try decoder.decode(image, expecting: expected)
-        } catch {
-          problem = "\(device.name) sector \(place.offset): \(error)"
-        }
-      } else {
-        problem = "device \(place.device) is missing"
+    for place in media.inReadOrder(places) {
+      guard let device = media.device(place.device) else {
+        failures.append("device \(place.device) is missing")
+        continue
       }
-      failures.append(problem)
-      report(ReadDamage(device: place.device, sector: place.offset, text: problem))
+      let image = HeapBuffer(byteCount: byteCount)
+      do throws(VolumeError) {
+        do {
+          var bytes = image.mutableBytes
+          try media.read(place.device, atSector: place.offset, into: &bytes)
+        }
+        return try decoder.decode(image, expecting: expected)
+      } catch {
+        let problem = "\(device.name) sector \(place.offset): \(error)"
+        failures.append(problem)
+        report(ReadDamage(device: place.device, sector: place.offset, text: problem))
+      }
     }
     throw VolumeError(
       .allCopiesBad,
@@ -150,49 +145,5 @@ final class NodeReader: Sendable {
     } catch {
       throw VolumeError(error)
     }
-  }
-
-  // MARK: - Cache
-
-  private func cachedNode(_ identity: UInt64, in shard: Mutex<Shard>.Box) -> BTreeNode? {
-    shard.mutex.withLock { state in
-      guard let index = state.nodes.index(forKey: identity) else { return nil }
-      state.nodes.values[index].wasUsed = true
-      return state.nodes.values[index].node
-    }
-  }
-
-  private func keep(_ node: BTreeNode, _ identity: UInt64, in shard: Mutex<Shard>.Box) {
-    let limit = shardLimitBytes
-    shard.mutex.withLock { state in
-      if let old = state.nodes[identity] {
-        state.bytes -= old.node.memoryBytes
-      } else {
-        state.ring.append(identity)
-      }
-      state.nodes[identity] = Slot(node: node, wasUsed: false)
-      state.bytes += node.memoryBytes
-      while state.bytes > limit && state.ring.count > 1 {
-        if state.hand >= state.ring.count { state.hand = 0 }
-        let candidate = state.ring[state.hand]
-        if candidate == identity || state.nodes[candidate]?.wasUsed == true {
-          state.nodes[candidate]?.wasUsed = false
-          state.hand += 1
-          continue
-        }
-        state.bytes -= state.nodes[candidate]?.node.memoryBytes ?? 0
-        state.nodes[candidate] = nil
-        state.ring.swapAt(state.hand, state.ring.count - 1)
-        state.ring.removeLast()
-      }
-    }
-  }
-}
-
-extension Mutex where Value: Copyable {
-  /// A mutex with identity, for arrays of them.
-  final class Box: Sendable where Value: Sendable {
-    let mutex: Mutex<Value>
-    init(_ value: Value) { mutex = Mutex(value) }
   }
 }

@@ -3,21 +3,22 @@
 // asked for.
 //
 // How it works
-//   1. An extent's pointers are tried in order, those that are only cached last and only while
-//      their bucket's generation is theirs. A copy that fails is reported and the next one tried.
+//   1. An extent's copies are tried in the order in which their devices are expected to answer
+//      (VolumeMedia); those that are only cached last, and only while their bucket's generation is
+//      theirs. A copy that fails is reported and the next one tried.
 //   2. What is checksummed or compressed is read whole (that is what the checksum covers); the rest
 //      is read where it is needed.
-//   3. A copy that belongs to a stripe and cannot be read is rebuilt from the stripe's other
-//      blocks.
+//   3. When no copy can be read, those that belong to a stripe are rebuilt from the stripe's other
+//      blocks, and verified as if they had been read.
 // Invariants
 //   (1) No byte is returned as good that a checksum covers and contradicts.
 //   (2) Sizes come from disk and are checked against the format's bounds before memory is taken.
+//   (3) After the first few reads nothing is allocated, unless a copy is bad.
 // Locks: none; a reader belongs to one thread (it has working memory of its own).
 // Source: io_read.c (__bch2_read_extent, __bch2_read_endio), extents.c
 // (bch2_bkey_pick_read_device).
 
 internal import BcachefsFormat
-internal import BcachefsIO
 internal import BcachefsSupport
 
 final class ExtentReader {
@@ -25,19 +26,32 @@ final class ExtentReader {
   private static let maxEncodedSectors: UInt32 = 1 << 13
 
   private let media: VolumeMedia
-  private let forest: BTreeForest
   private let report: (ReadDamage) -> Void
   private let decompressor = Decompressor()
   private let alloc: BTreeCursor
+  private let stripes: StripeReader
+  private var copies: [Copy] = []
   private var stored = HeapBuffer(byteCount: 0)
   private var plain = HeapBuffer(byteCount: 0)
+
+  /// A copy, and what reading it is expected to cost.
+  private struct Copy {
+    let pointer: DecodedPtr
+    let cost: UInt64
+  }
+
+  /// Where the bytes of a copy come from.
+  enum Source {
+    case device
+    case stripe
+  }
 
   /// - Parameter report: Called for every copy found bad.
   init(media: VolumeMedia, forest: BTreeForest, report: @escaping (ReadDamage) -> Void) {
     self.media = media
-    self.forest = forest
     self.report = report
     alloc = BTreeCursor(forest, .alloc)
+    stripes = StripeReader(media: media, forest: forest, report: report)
   }
 
   /// Reads sectors of an extent.
@@ -46,74 +60,122 @@ final class ExtentReader {
   ///   - extent: Of type extent or reflink_v.
   ///   - offset: First sector wanted, from the extent's start.
   ///   - target: Gets whole sectors; `offset` and they lie within the extent.
-  /// - Throws: `.allCopiesBad` with what was wrong with each copy.
+  /// - Throws: `.allCopiesBad` with what was wrong with each copy, `.poisoned`, `.corrupt`.
   func read(
     _ extent: KeyReference, fromSector offset: UInt32, into target: inout MutableRawSpan
   ) throws(VolumeError) {
+    guard try collect(extent) else {
+      target.zero(0..<target.byteCount)
+      return
+    }
+    let version = extent.key.version
     var failures: [String] = []
-    for pointer in try candidates(extent) {
+    var hasDirty = false
+    var hasCurrent = false
+    for copy in copies {
+      let pointer = copy.pointer
+      if pointer.ptr.isCached {
+        guard copy.cost < .max, isCurrent(pointer.ptr) else { continue }
+        hasCurrent = true
+      } else {
+        hasDirty = true
+      }
+      guard copy.cost < .max else {
+        failures.append("device \(pointer.ptr.device) is missing")
+        continue
+      }
       do throws(VolumeError) {
-        try read(pointer, extent.key.version, offset, into: &target)
+        try read(pointer, from: .device, version, offset, into: &target)
         return
       } catch {
-        let text = "device \(pointer.ptr.device) sector \(pointer.ptr.offset): \(error)"
-        failures.append(text)
-        report(ReadDamage(device: pointer.ptr.device, sector: pointer.ptr.offset, text: text))
+        failures.append(note(pointer.ptr, error))
       }
+    }
+    for copy in copies where copy.pointer.stripe != nil {
+      do throws(VolumeError) {
+        try read(copy.pointer, from: .stripe, version, offset, into: &target)
+        return
+      } catch {
+        failures.append("\(error)")
+      }
+    }
+    guard hasDirty || hasCurrent || copies.isEmpty else {
+      // All that is left are places where cached copies were: the driver takes it for a hole.
+      target.zero(0..<target.byteCount)
+      return
     }
     let reason = failures.isEmpty ? "it has no copies" : failures.joined(separator: "; ")
     throw VolumeError(.allCopiesBad, "extent \(extent.key.position): \(reason)")
   }
 
-  /// The copies worth trying, in order.
-  private func candidates(_ extent: KeyReference) throws(VolumeError) -> [DecodedPtr] {
-    var dirty: [DecodedPtr] = []
-    var cached: [DecodedPtr] = []
+  /// Fills `copies`, the best first; false if nothing was ever written there.
+  private func collect(_ extent: KeyReference) throws(VolumeError) -> Bool {
+    copies.removeAll(keepingCapacity: true)
+    var isPoisoned = false
+    var isUnwritten = false
     do throws(FormatError) {
       try extent.withValue { (value) throws(FormatError) in
-        var pointers = try ExtentEntries(key: extent.key, value: value).pointers
+        let entries = try ExtentEntries(key: extent.key, value: value)
+        isPoisoned = entries.flags.isPoisoned
+        var pointers = entries.pointers
         while let pointer = pointers.next() {
-          if pointer.ptr.isCached { cached.append(pointer) } else { dirty.append(pointer) }
+          if pointer.ptr.isUnwritten { isUnwritten = true }
+          insert(Copy(pointer: pointer, cost: media.readCost(of: pointer.ptr)))
         }
       }
     } catch {
       throw VolumeError(error)
     }
-    for pointer in cached where try isCurrent(pointer.ptr) { dirty.append(pointer) }
-    return dirty
+    guard !isPoisoned else {
+      throw VolumeError(
+        .poisoned,
+        "extent \(extent.key.position) is poisoned: its data was found lost when it was moved, "
+          + "before this")
+    }
+    for copy in copies.dropFirst() { media.leftAlone(copy.pointer.ptr) }
+    return !isUnwritten
   }
 
-  /// Whether a cached pointer's bucket still holds what it pointed to.
-  private func isCurrent(_ pointer: ExtentPtr) throws(VolumeError) -> Bool {
-    guard let member = media.superblock.member(at: Int(pointer.device)),
-      member.bucketSizeSectors > 0
-    else { return false }
-    let bucket = pointer.offset / UInt64(member.bucketSizeSectors)
+  /// Puts a copy where its cost belongs, behind those of the same cost.
+  private func insert(_ copy: Copy) {
+    var index = copies.count
+    while index > 0, copy.cost < copies[index - 1].cost { index -= 1 }
+    copies.insert(copy, at: index)
+  }
+
+  private func note(_ pointer: ExtentPtr, _ error: VolumeError) -> String {
+    let text = "device \(pointer.device) sector \(pointer.offset): \(error)"
+    report(ReadDamage(device: pointer.device, sector: pointer.offset, text: text))
+    return text
+  }
+
+  /// Whether a cached pointer's bucket still holds what it pointed to. Nobody knows where the alloc
+  /// btree is unreadable: then it does not.
+  private func isCurrent(_ pointer: ExtentPtr) -> Bool {
+    guard let bucket = media.member(pointer.device)?.bucket(ofSector: pointer.offset) else {
+      return false
+    }
     let position = Positions.bucket(device: pointer.device, bucket: bucket)
-    guard let found = try alloc.lookup(position) else { return pointer.generation == 0 }
-    do throws(FormatError) {
-      return try found.withValue { (value) throws(FormatError) in
-        try AllocV4(key: found.key, value: value).generation == pointer.generation
+    do throws(VolumeError) {
+      guard let found = try alloc.lookup(position) else { return pointer.generation == 0 }
+      return found.withValue { value in
+        (try? AllocV4(key: found.key, value: value))?.generation == pointer.generation
       }
     } catch {
-      throw VolumeError(error)
+      return false
     }
   }
 
   // MARK: - One copy
 
   private func read(
-    _ pointer: DecodedPtr, _ version: BVersion, _ offset: UInt32,
+    _ pointer: DecodedPtr, from source: Source, _ version: BVersion, _ offset: UInt32,
     into target: inout MutableRawSpan
   ) throws(VolumeError) {
-    if pointer.ptr.isUnwritten {
-      target.zero(0..<target.byteCount)
-      return
-    }
     let crc = pointer.crc
     let first = UInt64(crc.offset) + UInt64(offset)
     guard crc.isEncoded else {
-      try readSectors(pointer, from: first, into: &target)
+      try readSectors(pointer, source, from: first, into: &target)
       return
     }
     guard crc.uncompressedSize <= Self.maxEncodedSectors, crc.compressedSize > 0,
@@ -126,7 +188,7 @@ final class ExtentReader {
         "an encoded extent of \(crc.compressedSize) and \(crc.uncompressedSize) sectors "
           + "cannot hold sectors from \(first) on")
     }
-    try readStored(pointer, version)
+    try readStored(pointer, source, version)
     let stored = self.stored
     let range = 0..<Int(crc.compressedSize) * 512
     guard crc.isCompressed else {
@@ -141,14 +203,16 @@ final class ExtentReader {
   }
 
   /// Reads, verifies and decrypts all that the checksum covers, to `stored`.
-  private func readStored(_ pointer: DecodedPtr, _ version: BVersion) throws(VolumeError) {
+  private func readStored(
+    _ pointer: DecodedPtr, _ source: Source, _ version: BVersion
+  ) throws(VolumeError) {
     let crc = pointer.crc
     let byteCount = Int(crc.compressedSize) * 512
     if stored.byteCount < byteCount { stored = HeapBuffer(byteCount: byteCount) }
     let buffer = stored
     var all = buffer.mutableBytes
     var bytes = all._mutatingExtracting(0..<byteCount)
-    try readSectors(pointer, from: 0, into: &bytes)
+    try readSectors(pointer, source, from: 0, into: &bytes)
     let type = ChecksumType(rawValue: crc.checksumType)
     let nonce = crc.nonce(version: version)
     do throws(ChecksumError) {
@@ -182,15 +246,13 @@ final class ExtentReader {
 
   /// Reads sectors of a copy from its device, or rebuilds them from its stripe.
   private func readSectors(
-    _ pointer: DecodedPtr, from sector: UInt64, into target: inout MutableRawSpan
+    _ pointer: DecodedPtr, _ source: Source, from sector: UInt64,
+    into target: inout MutableRawSpan
   ) throws(VolumeError) {
-    guard let device = media.device(pointer.ptr.device) else {
-      throw VolumeError(.missingMembers, "the device is missing")
-    }
-    do throws(DeviceError) {
-      try device.read(into: &target, atByte: (pointer.ptr.offset + sector) * 512)
-    } catch {
-      throw VolumeError(error)
+    switch source {
+    case .device:
+      try media.read(pointer.ptr.device, atSector: pointer.ptr.offset + sector, into: &target)
+    case .stripe: try stripes.rebuild(pointer, fromSector: sector, into: &target)
     }
   }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-// Names: directories and extended attributes, by name and as lists.
+// Names in directories, one by one and as lists.
 //
 // How it works
 //   1. A name is looked for from its hash on, until it is found or a place is empty: collisions
-//      were put into the places behind.
-//   2. A list walks all keys of the inode, in hash order; that is also the order readdir gives.
+//      were put into the places behind. Casefolded directories have the hash of the folded name.
+//   2. A list walks all keys of the directory, in hash order; that is also the order readdir gives.
 // Invariants
 //   (1) A lookup stops at the first hole: its length is bounded by the longest run of collisions.
 // Locks: none.
-// Source: str_hash.h (bch2_hash_lookup), dirent.c, xattr.c.
+// Source: str_hash.h (bch2_hash_lookup), dirent.c.
 
 internal import BcachefsFormat
 internal import BcachefsSupport
@@ -19,8 +19,14 @@ struct DirectoryReader {
   private let table: SnapshotTable
   /// The subvolume that names of other subvolumes count in.
   private let subvolume: UInt32
+  private let casefoldsByDefault: Bool
 
-  init(_ forest: BTreeForest, subvolume: UInt32, snapshot: UInt32, table: SnapshotTable) {
+  /// - Parameter casefoldsByDefault: Whether directories are casefolded that do not say.
+  init(
+    _ forest: BTreeForest, subvolume: UInt32, snapshot: UInt32, table: SnapshotTable,
+    casefoldsByDefault: Bool
+  ) {
+    self.casefoldsByDefault = casefoldsByDefault
     self.forest = forest
     self.subvolume = subvolume
     self.snapshot = snapshot
@@ -71,30 +77,46 @@ struct DirectoryReader {
     }
   }
 
-  /// The entry of a name, nil if there is none.
+  /// The entry of a name, nil if there is none. In a casefolded directory any spelling will do.
   func lookup(_ directory: Inode, _ name: [UInt8]) throws(VolumeError) -> Entry? {
-    let hash = NameHash(
-      type: StringHashType(rawValue: directory.stringHash), seed: directory.hashSeed)
-    var place = hash.dirent(name.span)
+    let isFolded = directory.casefold > 0 ? directory.casefold > 1 : casefoldsByDefault
+    guard isFolded, let folded = CaseFolding.fold(name), folded != name else {
+      return try lookup(directory, key: name, spelled: name)
+    }
+    // Names that were made elsewhere than Linux makes them may stand under their own hash.
+    if let found = try lookup(directory, key: folded, spelled: name) { return found }
+    return try lookup(directory, key: name, spelled: name)
+  }
+
+  /// The entry that lookups know by `key`: of several the one spelled so, else the first.
+  private func lookup(
+    _ directory: Inode, key: [UInt8], spelled name: [UInt8]
+  ) throws(VolumeError) -> Entry? {
+    var place = NameHash(directory).dirent(key.span)
     var cursor = SnapshotCursor(forest, .dirents, snapshot: snapshot, table: table)
     cursor.seek(directory.number, place)
-    while let found = try cursor.next(), found.key.position.inode == directory.number,
-      found.key.position.offset == place
-    {
-      if found.key.type == .dirent, let entry = try decode(found), entry.name == name {
-        return entry
+    var other: Entry?
+    while let found = try cursor.next(), found.key.position.offset == place {
+      if found.key.type == .dirent, let entry = try decode(found, knownAs: key) {
+        if entry.name == name { return entry }
+        other = other ?? entry
       }
       guard place < .max else { break }
       place += 1
     }
-    return nil
+    return other
   }
 
   /// A dirent that counts here: names of subvolumes only count in the subvolume they were made in.
-  private func decode(_ found: KeyReference) throws(VolumeError) -> Entry? {
+  ///
+  /// - Parameter lookupName: Others than this one do not count, if it is given.
+  private func decode(
+    _ found: KeyReference, knownAs lookupName: [UInt8]? = nil
+  ) throws(VolumeError) -> Entry? {
     do throws(FormatError) {
       return try found.withValue { (value) throws(FormatError) in
         let dirent = try Dirent(decoding: value)
+        if let lookupName, !dirent.lookupName.elementsEqual(lookupName) { return nil }
         if case .subvolume(_, let parent) = dirent.target, parent != subvolume { return nil }
         return Entry(
           name: dirent.name.copiedBytes, target: dirent.target, type: dirent.type,
@@ -103,44 +125,6 @@ struct DirectoryReader {
     } catch {
       throw VolumeError(error)
     }
-  }
-
-  // MARK: - Extended attributes
-
-  /// All attributes of an inode, with the names that Linux gives them, in hash order.
-  func xattrs(_ inode: Inode) throws(VolumeError) -> [(name: [UInt8], value: [UInt8])] {
-    var result: [(name: [UInt8], value: [UInt8])] = []
-    var cursor = SnapshotCursor(forest, .xattrs, snapshot: snapshot, table: table)
-    cursor.seek(inode.number, 0)
-    while let found = try cursor.next(), found.key.position.inode == inode.number {
-      guard found.key.type == .xattr else { continue }
-      do throws(FormatError) {
-        try found.withValue { (value) throws(FormatError) in
-          let xattr = try Xattr(decoding: value)
-          let bytes = xattr.value.copiedBytes
-          switch xattr.type {
-          case Xattr.Kind.aclAccess, Xattr.Kind.aclDefault:
-            guard let list = PosixACL.linuxForm(ofDisk: bytes) else { return }
-            let isDefault = xattr.type == Xattr.Kind.aclDefault
-            let name = isDefault ? "system.posix_acl_default" : "system.posix_acl_access"
-            result.append((Array(name.utf8), list))
-          default:
-            guard let prefix = Xattr.prefix(xattr.type) else { return }
-            result.append((Array("\(prefix)".utf8) + xattr.name.copiedBytes, bytes))
-          }
-        }
-      } catch {
-        throw VolumeError(error)
-      }
-    }
-    return result
-  }
-}
-
-extension RawSpan {
-  /// The bytes as an array.
-  var copiedBytes: [UInt8] {
-    (0..<byteCount).map { self[LEField<UInt8>($0)] }
   }
 }
 

@@ -18,7 +18,6 @@ enum FileRangeKind: Sendable, Hashable {
   case data
   /// Space is reserved and nothing was written.
   case unwritten
-  case hole
 }
 
 /// Takes a range of a file that is lost, in bytes, and why.
@@ -26,7 +25,7 @@ typealias LostRange = (Range<UInt64>, VolumeError) -> Void
 
 final class FileReader {
   private let extents: ExtentReader
-  private let reflink: BTreeCursor
+  let reflink: BTreeCursor
   private var cursor: SnapshotCursor
   private let blockBytes: Int
   private var scratch = HeapBuffer(byteCount: 0)
@@ -170,18 +169,11 @@ final class FileReader {
   private func readIndirect(
     _ found: KeyReference, from offset: UInt64, into target: inout MutableRawSpan
   ) throws(VolumeError) {
-    let pointer: ReflinkP
-    do throws(FormatError) {
-      pointer = try found.withValue { (value) throws(FormatError) in
-        try ReflinkP(decoding: value)
-      }
-    } catch {
-      throw VolumeError(error)
-    }
+    let pointer = try reflinkPointer(found)
     var done = 0
     while done < target.byteCount {
       let position = offset + UInt64(done)
-      let sector = (pointer.index & ((1 << 56) - 1)) + position / 512
+      let sector = pointer.index + position / 512
       reflink.seek(BPos(0, sector + 1))
       guard let indirect = try reflink.next(), indirect.key.position.inode == 0,
         indirect.key.start.offset <= sector
@@ -198,6 +190,16 @@ final class FileReader {
       }
       try read(indirect, from: inside, into: &part)
       done += length
+    }
+  }
+
+  func reflinkPointer(_ found: KeyReference) throws(VolumeError) -> ReflinkP {
+    do throws(FormatError) {
+      return try found.withValue { (value) throws(FormatError) in
+        try ReflinkP(decoding: value)
+      }
+    } catch {
+      throw VolumeError(error)
     }
   }
 
@@ -224,6 +226,17 @@ final class FileReader {
     _ inode: Inode, from offset: UInt64, onLost: LostRange? = nil,
     _ body: (Range<UInt64>, FileRangeKind) throws(VolumeError) -> Bool
   ) throws(VolumeError) {
+    try forEachKey(inode, from: offset, onLost: onLost) { (found, range) throws(VolumeError) in
+      try body(range, found.key.type == .reservation ? .unwritten : .data)
+    }
+  }
+
+  /// Calls `body` with the keys of a file and the bytes that they cover, in order, from the one that
+  /// covers `offset` on; false ends it.
+  func forEachKey(
+    _ inode: Inode, from offset: UInt64, onLost: LostRange? = nil,
+    _ body: (KeyReference, Range<UInt64>) throws(VolumeError) -> Bool
+  ) throws(VolumeError) {
     cursor.seek(inode.number, offset / 512 + 1)
     var position = offset
     while true {
@@ -249,9 +262,8 @@ final class FileReader {
         position = end
         continue
       }
-      let kind: FileRangeKind = found.key.type == .reservation ? .unwritten : .data
       position = range.upperBound
-      if try !body(range, kind) { return }
+      if try !body(found, range) { return }
     }
   }
 }

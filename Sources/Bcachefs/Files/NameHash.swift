@@ -19,9 +19,13 @@ struct NameHash {
   private let type: StringHashType
   private let k0: UInt64
   private let k1: UInt64
+  /// What remains of a dirent's hash.
+  private let direntMask: UInt64
 
-  init(type: StringHashType, seed: UInt64) {
+  /// - Parameter is31Bit: Whether hashes of dirents are cut to 31 bits.
+  init(type: StringHashType, seed: UInt64, is31Bit: Bool = false) {
     self.type = type
+    direntMask = is31Bit ? 0x7fff_ffff : .max
     if type == .siphashOld {
       (k0, k1) = SHA256.sipHashKey(seed: seed)
     } else {
@@ -30,9 +34,16 @@ struct NameHash {
     }
   }
 
+  /// What hashes the names in a directory, or those of an inode's attributes.
+  init(_ inode: Inode) {
+    self.init(
+      type: StringHashType(rawValue: inode.stringHash), seed: inode.hashSeed,
+      is31Bit: inode.flags.contains(.direntOffset31Bit))
+  }
+
   /// The hash of a name in a directory; `name` is not empty.
   func dirent(_ name: Span<UInt8>) -> UInt64 {
-    max(hash(name.rawBytes, first: nil), 2)
+    max(hash(name.rawBytes, first: nil) & direntMask, 2)
   }
 
   /// The hash of an extended attribute's name within its namespace.

@@ -24,7 +24,9 @@ public import BcachefsSupport
 
 /// What to build.
 public struct ImageBuildRequest: Sendable {
+  /// The directory whose contents become the volume's root.
   public var sourcePath: String
+  /// Options, devices, encryption of the new volume.
   public var format: VolumeFormat
   /// The devices end where the volume does; their `byteCount` in `format` is not looked at.
   public var fitsDevices: Bool
@@ -38,6 +40,7 @@ public struct ImageBuildRequest: Sendable {
   /// Files that are left out where the source has them: the images themselves.
   public var excluded: Set<HostFileIdentity> = []
 
+  /// A build with everything else as it usually is.
   public init(sourcePath: String, format: VolumeFormat, fitsDevices: Bool) {
     self.sourcePath = sourcePath
     self.format = format
@@ -47,7 +50,9 @@ public struct ImageBuildRequest: Sendable {
 
 /// What was built.
 public struct ImageBuildResult: Sendable {
+  /// As it was written, but for device index and layout.
   public let superblock: Superblock
+  /// What went into the volume.
   public let progress: BuildProgress
   /// Bytes of each device.
   public let deviceBytes: [UInt64]
@@ -55,6 +60,9 @@ public struct ImageBuildResult: Sendable {
   public let warnings: [String]
 }
 
+/// Makes a complete volume from a directory, as the driver leaves it after a clean unmount.
+///
+/// `build` may be called once. The source is read once, and must not change meanwhile.
 public struct ImageBuilder {
   private let request: ImageBuildRequest
   private var random: RandomSource

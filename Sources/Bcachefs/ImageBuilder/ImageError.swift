@@ -23,6 +23,7 @@ public enum ImageError: Error, Sendable, CustomStringConvertible {
   /// The caller asked to stop.
   case cancelled
 
+  /// One line for people.
   public var description: String {
     switch self {
     case .noSpace:

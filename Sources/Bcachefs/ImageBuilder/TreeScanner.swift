@@ -417,7 +417,7 @@ final class TreeScanner {
       inode.nlink = survey.subdirectoryCounts[index]
       if index == 0 && !hasOwnLostAndFound { inode.nlink += 1 }
     case .characterDevice, .blockDevice:
-      inode.device = encodedDevice(stat)
+      inode.setDevice(major: stat.deviceMajor, minor: stat.deviceMinor)
       inode.nlink = (survey.linkCounts[HostFileID(stat)] ?? 1) - 1
     default:
       inode.nlink = (survey.linkCounts[HostFileID(stat)] ?? 1) - 1
@@ -441,11 +441,6 @@ final class TreeScanner {
   /// Nanoseconds since the volume's time base; earlier times wrap, as the driver reads them.
   private func time(_ nanoseconds: Int64) -> UInt64 {
     UInt64(bitPattern: nanoseconds) &- parameters.timeBase
-  }
-
-  /// The driver keeps its own `dev_t`: 12 bits of major over 20 of minor.
-  private func encodedDevice(_ stat: HostStat) -> UInt32 {
-    stat.deviceMajor << 20 | stat.deviceMinor & 0xfffff
   }
 }
 

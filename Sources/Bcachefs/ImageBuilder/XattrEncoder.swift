@@ -7,12 +7,6 @@ internal import BcachefsIO
 internal import BcachefsSupport
 
 struct XattrEncoder: Sendable {
-  private static let namespaces: [(prefix: [UInt8], type: UInt8)] = [
-    ("user.", 0), ("trusted.", 3), ("security.", 4),
-  ].map { (Array($0.0.utf8), UInt8($0.1)) }
-  private static let accessACL = Array("system.posix_acl_access".utf8)
-  private static let defaultACL = Array("system.posix_acl_default".utf8)
-
   /// The attributes of an inode in the order of the xattrs btree.
   ///
   /// - Parameter warnings: Gets a line for each attribute that a volume cannot hold by its nature
@@ -21,8 +15,7 @@ struct XattrEncoder: Sendable {
   func records(
     _ xattrs: [HostXattr], for inode: Inode, path: String, warnings: inout [String]
   ) throws(ImageError) -> [XattrRecord] {
-    let hash = NameHash(
-      type: StringHashType(rawValue: inode.stringHash), seed: inode.hashSeed)
+    let hash = NameHash(inode)
     var found: [XattrRecord] = []
     for xattr in xattrs {
       guard let (type, name, value) = diskForm(xattr) else {
@@ -49,15 +42,11 @@ struct XattrEncoder: Sendable {
   private func diskForm(
     _ xattr: HostXattr
   ) -> (type: UInt8, name: [UInt8], value: [UInt8])? {
-    if xattr.name == Self.accessACL || xattr.name == Self.defaultACL {
-      return PosixACL.diskForm(ofLinux: xattr.value).map {
-        (xattr.name == Self.accessACL ? 1 : 2, [], $0)
-      }
+    guard let (type, name) = XattrName.split(xattr.name) else { return nil }
+    guard type == Xattr.Kind.aclAccess || type == Xattr.Kind.aclDefault else {
+      return (type, name, xattr.value)
     }
-    for (prefix, type) in Self.namespaces where xattr.name.starts(with: prefix) {
-      return (type, Array(xattr.name.dropFirst(prefix.count)), xattr.value)
-    }
-    return nil
+    return PosixACL.diskForm(ofLinux: xattr.value).map { (type, name, $0) }
   }
 
   private func text(_ name: [UInt8]) -> String { String(decoding: name, as: UTF8.self) }

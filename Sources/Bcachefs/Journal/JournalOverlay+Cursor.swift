@@ -10,6 +10,12 @@ extension JournalOverlay {
     lowerBound(btree, UInt8(clamping: level), position)
   }
 
+  /// The first row behind a position; it may belong to another level or btree.
+  func upperBound(btree: BTreeID, level: Int, position: BPos) -> Int {
+    let index = lowerBound(btree: btree, level: level, position: position)
+    return self.position(at: index, btree: btree, level: level) == position ? index + 1 : index
+  }
+
   /// The position of a row, nil where it is none of this level of the btree.
   func position(at index: Int, btree: BTreeID, level: Int) -> BPos? {
     guard index < rows.count, rows[index].btree == btree, Int(rows[index].level) == level

@@ -49,7 +49,8 @@ enum JournalReader {
     var replayed: Range<UInt64> = 0..<0
     var newest: UInt64 = clean?.journalSeq ?? 0
     if !isClean || options.readsEvenIfClean {
-      let found = try scan(media, blacklist, keepsAll: options.keepsEntries, &warnings)
+      let found = try scan(
+        media, blacklist, keeping: options.keepsEntries ? .everything : .needed, &warnings)
       entries = merge(found, &warnings)
       replayed = decide(&entries, blacklist, tells: !isClean, &warnings)
       newest = max(newest, entries.last { $0.places[0].isChecksumGood }?.sequence ?? 0)
@@ -95,8 +96,8 @@ enum JournalReader {
   // MARK: - Scanning
 
   /// What all members hold, in the members' order.
-  private static func scan(
-    _ media: VolumeMedia, _ blacklist: JournalBlacklist, keepsAll: Bool,
+  static func scan(
+    _ media: VolumeMedia, _ blacklist: JournalBlacklist, keeping: JournalKeeping,
     _ warnings: inout JournalWarnings
   ) throws(VolumeError) -> [FoundJournalEntry] {
     var members: [UInt8] = []
@@ -121,7 +122,7 @@ enum JournalReader {
       },
       transform: { (member: UInt8, _) throws(VolumeError) -> MemberScan in
         guard let device = media.device(member) else { return MemberScan() }
-        return try scan(member, device, media, blacklist, keepsAll: keepsAll)
+        return try scan(member, device, media, blacklist, keeping: keeping)
       },
       consume: { (scan: MemberScan) throws(VolumeError) in
         found += scan.found
@@ -139,7 +140,7 @@ enum JournalReader {
   /// what it had.
   private static func scan(
     _ member: UInt8, _ device: BlockDevice, _ media: VolumeMedia,
-    _ blacklist: JournalBlacklist, keepsAll: Bool
+    _ blacklist: JournalBlacklist, keeping: JournalKeeping
   ) throws(VolumeError) -> MemberScan {
     let map: JournalMap
     do throws(VolumeError) {
@@ -149,7 +150,7 @@ enum JournalReader {
       warnings.append(.memberUnread(device: member, "\(error)"))
       return MemberScan(warnings: warnings)
     }
-    var scan = JournalScan(map, media: media, blacklist, keepsAll: keepsAll)
+    var scan = JournalScan(map, media: media, blacklist, keeping: keeping)
     try scan.run(device)
     return MemberScan(found: scan.found, warnings: scan.warnings)
   }
@@ -161,7 +162,7 @@ enum JournalReader {
     _ found: [FoundJournalEntry], _ warnings: inout JournalWarnings
   ) -> [JournalEntry] {
     var reach = [UInt64](repeating: 0, count: 256)
-    for copy in found where copy.bytes != nil {
+    for copy in found where copy.isGood {
       let device = Int(copy.place.device)
       reach[device] = max(reach[device], copy.header.seq)
     }
@@ -185,7 +186,7 @@ enum JournalReader {
   private static func entry(
     of copies: [FoundJournalEntry], reach: [UInt64], _ warnings: inout JournalWarnings
   ) -> JournalEntry {
-    let good = copies.filter { $0.bytes != nil }
+    let good = copies.filter(\.isGood)
     let row = JournalDecision.copyRow(kind(of: good), hasBad: good.count < copies.count)
     var chosen: FoundJournalEntry? = nil
     switch row.choice {
@@ -223,16 +224,14 @@ enum JournalReader {
   }
 
   private static func kind(of good: [FoundJournalEntry]) -> JournalDecision.Copies {
-    guard let first = good.first?.bytes else { return .none }
+    guard let first = good.first else { return .none }
     guard good.count > 1 else { return .one }
-    let isSame = good.dropFirst().allSatisfy { copy in
-      guard let other = copy.bytes else { return false }
-      return areEqual(first, other)
-    }
-    return isSame ? .identical : .contradicting
+    return good.dropFirst().allSatisfy { areEqual(first, $0) } ? .identical : .contradicting
   }
 
-  private static func areEqual(_ a: HeapBuffer, _ b: HeapBuffer) -> Bool {
+  private static func areEqual(_ a: FoundJournalEntry, _ b: FoundJournalEntry) -> Bool {
+    guard a.header.byteCount == b.header.byteCount else { return false }
+    guard let a = a.bytes, let b = b.bytes else { return a.digest == b.digest }
     guard a.byteCount == b.byteCount else { return false }
     return unsafe a.bytes.withUnsafeBytes { x in
       unsafe b.bytes.withUnsafeBytes { y in unsafe x.elementsEqual(y) }

@@ -26,6 +26,12 @@ struct JournalReplay: ~Copyable {
   private(set) var warnings = JournalWarnings()
   private var overlay = JournalOverlayBuilder()
   private let context: BKeyContext
+  /// Whether the volume's format is newer than the rules that keys are judged by.
+  private let isNewerFormat: Bool
+  /// What files are read from. The other btrees describe these, and newer formats do it otherwise.
+  private static let judgedAlways: Set<BTreeID> = [
+    .extents, .inodes, .dirents, .xattrs, .reflink, .subvolumes, .snapshots,
+  ]
 
   init(_ superblock: Superblock) {
     let devices = superblock.members.map { member -> BKeyContext.Device? in
@@ -36,6 +42,7 @@ struct JournalReplay: ~Copyable {
         durability: member.durability, isFailed: member.state == .failed)
     }
     context = BKeyContext(devices: devices)
+    isNewerFormat = superblock.version > .native
   }
 
   /// Applies a journal entry that has its bytes.
@@ -84,9 +91,11 @@ struct JournalReplay: ~Copyable {
       do throws(FormatError) {
         // After an error there is less left than before: this ends.
         guard let key = try keys.next() else { return }
-        try BKeyValue.validate(
-          key: key, value: keys.value, btree: part.btree, level: Int(part.level),
-          context: context)
+        if !isNewerFormat || part.level > 0 || Self.judgedAlways.contains(part.btree) {
+          try BKeyValue.validate(
+            key: key, value: keys.value, btree: part.btree, level: Int(part.level),
+            context: context)
+        }
         overlay.add(key, btree: part.btree, level: part.level, offset: offset + keys.offset)
       } catch {
         warnings.append(.invalidContents(sequence: sequence, part.type, error))

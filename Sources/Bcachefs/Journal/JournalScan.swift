@@ -12,9 +12,12 @@
 //      rest of the bucket is that old too.
 //   4. A good, flushed entry that is not blacklisted says from which number on entries are needed.
 //      Older ones are forgotten as soon as that is known, unless everything is asked for.
+//   5. Those who list a journal need headers and places alone: of the bytes a digest is kept, by
+//      which copies are compared.
 // Invariants
 //   (1) Bytes of good entries are kept, of bad ones never; those of one bucket do not overlap, so
-//       memory is bounded by the journal's size, time by that and `checksumFactor`.
+//       memory is bounded by the journal's size (without bytes: by a small part of it), time by
+//       that and `checksumFactor`.
 //   (2) Nothing found here depends on another device.
 // Source: journal_io.c, `journal_read_bucket`, `jset_validate_early`.
 
@@ -26,8 +29,22 @@ internal import BcachefsSupport
 struct FoundJournalEntry: Sendable {
   let header: JSetHeader
   let place: JournalPlace
-  /// The whole entry, decrypted; nil when the checksum is bad.
+  /// The whole entry, decrypted; nil when the checksum is bad, or it was not to be kept.
   var bytes: HeapBuffer?
+  /// Of the decrypted bytes, where those are not kept.
+  var digest: UInt64 = 0
+
+  var isGood: Bool { place.isChecksumGood }
+}
+
+/// What is kept of a journal.
+enum JournalKeeping: Sendable {
+  /// Entries that replay may need, with their bytes.
+  case needed
+  /// Everything, however old, with its bytes.
+  case everything
+  /// Everything, without its bytes.
+  case headers
 }
 
 /// What a device's journal holds.
@@ -38,13 +55,11 @@ struct JournalScan: Sendable {
   static var pieceByteCount: Int { 4096 }
 
   let map: JournalMap
-  let magic: UInt64
+  let decoder: JournalEntryDecoder
   let blockByteCount: Int
-  let key: EncryptionKey?
   /// Entries on it say nothing of what is needed.
   let blacklist: JournalBlacklist
-  /// Keeps everything, however old.
-  let keepsAll: Bool
+  let keeping: JournalKeeping
 
   private(set) var found: [FoundJournalEntry] = []
   private(set) var warnings = JournalWarnings()
@@ -54,13 +69,14 @@ struct JournalScan: Sendable {
   /// What stands in `found` and is not needed any more is removed when it has doubled.
   private var nextForgetting = 1024
 
-  init(_ map: JournalMap, media: VolumeMedia, _ blacklist: JournalBlacklist, keepsAll: Bool) {
+  init(
+    _ map: JournalMap, media: VolumeMedia, _ blacklist: JournalBlacklist, keeping: JournalKeeping
+  ) {
     self.map = map
     self.blacklist = blacklist
-    magic = media.superblock.jsetMagic
+    decoder = JournalEntryDecoder(media)
     blockByteCount = max(1, Int(media.superblock.blockSizeSectors)) << 9
-    key = media.key
-    self.keepsAll = keepsAll
+    self.keeping = keeping
   }
 
   /// Reads all buckets.
@@ -79,7 +95,8 @@ struct JournalScan: Sendable {
         index += 1
         guard read(firstBlock, at: place, from: device) else { continue }
         let head = firstBlock.bytes
-        guard head.byteCount >= JSetHeader.Layout.byteCount, head[JSetHeader.Layout.magic] == magic
+        guard head.byteCount >= JSetHeader.Layout.byteCount,
+          head[JSetHeader.Layout.magic] == decoder.magic
         else { continue }
         let buffer = whole ?? HeapBuffer(byteCount: map.bucketByteCount)
         whole = buffer
@@ -127,7 +144,7 @@ struct JournalScan: Sendable {
     var budget = Self.checksumFactor * bytes.byteCount
     while bytes.byteCount - offset >= JSetHeader.Layout.byteCount, budget > 0 {
       let rest = bytes.extracting(offset..<bytes.byteCount)
-      guard rest[JSetHeader.Layout.magic] == magic else {
+      guard rest[JSetHeader.Layout.magic] == decoder.magic else {
         guard sawBad else { return }
         offset += blockByteCount
         continue
@@ -140,7 +157,7 @@ struct JournalScan: Sendable {
       let fits =
         header.byteCount <= rest.byteCount && header.byteCount <= JSetHeader.byteCountMax
       if fits { budget -= header.byteCount }
-      place.isChecksumGood = fits ? try isChecksumGood(header, rest) : false
+      place.isChecksumGood = fits ? try decoder.isChecksumGood(header, rest) : false
       guard place.isChecksumGood else {
         sawBad = true
         found.append(FoundJournalEntry(header: header, place: place, bytes: nil))
@@ -155,44 +172,17 @@ struct JournalScan: Sendable {
     }
   }
 
-  private func nonce(_ header: JSetHeader) -> Nonce {
-    let words = header.nonce
-    return Nonce(counter: words.0, words.1, words.2, words.3)
-  }
-
-  private func isChecksumGood(
-    _ header: JSetHeader, _ bytes: RawSpan
-  ) throws(VolumeError) -> Bool {
-    let type = ChecksumType(rawValue: header.checksumType)
-    do throws(ChecksumError) {
-      let computed = try type.checksum(
-        bytes.extracting(header.checksummedRange), key: key, nonce: nonce(header))
-      return computed.matches(Checksum128(lo: header.checksumLo, hi: header.checksumHi))
-    } catch {
-      switch error {
-      case .unknownType: return false
-      case .noKey: throw VolumeError(.locked, "journal entries are encrypted: \(error)")
-      }
-    }
-  }
-
   /// Takes an entry whose checksum is good.
   private mutating func add(
     _ stored: JSetHeader, _ bytes: RawSpan, _ place: JournalPlace
   ) throws(VolumeError) {
     do throws(FormatError) {
-      try stored.validateEarly(magic: magic, bytesLeft: bytes.byteCount)
+      try stored.validateEarly(magic: decoder.magic, bytesLeft: bytes.byteCount)
     } catch {
       throw VolumeError(error)
     }
-    if !keepsAll, stored.seq < neededFrom { return }
-    let copy = HeapBuffer(byteCount: stored.byteCount, alignment: 16)
-    var target = copy.mutableBytes
-    target.copy(bytes.extracting(0..<stored.byteCount), to: 0)
-    if let key, ChecksumType(rawValue: stored.checksumType).isEncryption {
-      var encrypted = target.subrange(stored.encryptedRange)
-      key.applyChaCha20(to: &encrypted, nonce: nonce(stored))
-    }
+    if keeping == .needed, stored.seq < neededFrom { return }
+    let copy = decoder.decrypted(stored, bytes)
     let header: JSetHeader
     do throws(FormatError) {
       header = try JSetHeader(decoding: copy.bytes)
@@ -204,7 +194,11 @@ struct JournalScan: Sendable {
       found.append(FoundJournalEntry(header: stored, place: bad, bytes: nil))
       return
     }
-    found.append(FoundJournalEntry(header: header, place: place, bytes: copy))
+    found.append(
+      keeping == .headers
+        ? FoundJournalEntry(
+          header: header, place: place, bytes: nil, digest: XXHash64.hash(copy.bytes))
+        : FoundJournalEntry(header: header, place: place, bytes: copy))
     if header.isFlush && !blacklist.isBlacklisted(header.seq) {
       neededFrom = max(neededFrom, header.lastSeq)
     }
@@ -215,7 +209,7 @@ struct JournalScan: Sendable {
   }
 
   private mutating func forget() {
-    guard !keepsAll else { return }
+    guard keeping == .needed else { return }
     let from = neededFrom
     found.removeAll { $0.header.seq < from }
   }

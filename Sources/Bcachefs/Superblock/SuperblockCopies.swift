@@ -28,7 +28,7 @@ struct DeviceSuperblock: Sendable {
   let warnings: [String]
 }
 
-/// Reads the copies of a device's superblock.
+/// The copies of a device's superblock, each with what was found in its place.
 struct SuperblockCopies {
   /// Bytes that are searched from the start: room for two copies of up to 2 MiB.
   static let searchedHead: UInt64 = 6 << 20
@@ -38,23 +38,56 @@ struct SuperblockCopies {
   /// Bytes of what looks like a superblock that a search reads.
   static let candidateBytes = 256 << 20
 
-  private enum State {
+  /// What stands in a place.
+  enum State {
     case valid(Superblock)
-    case unsupported(String)
-    case bad(String)
+    /// Its checksum is right, its contents are not.
+    case doubtful(Superblock, FormatError)
+    case bad(SuperblockProblem)
+
+    /// Why it cannot be used.
+    var problem: SuperblockProblem? {
+      switch self {
+      case .valid: nil
+      case .doubtful(_, let error): .format(error)
+      case .bad(let problem): problem
+      }
+    }
+
+    /// Why it cannot be read though it may be good: a version or feature that is not known.
+    var unsupported: FormatError? {
+      switch self {
+      case .valid: return nil
+      case .doubtful(let superblock, _):
+        do throws(FormatError) {
+          try FormatSupport.checkReadable(superblock)
+          return nil
+        } catch {
+          return error
+        }
+      case .bad(.format(let error)): return error.reason == .unsupported ? error : nil
+      case .bad: return nil
+      }
+    }
   }
-  private struct Copy {
+
+  /// One place where a copy should be, or was found.
+  struct Copy {
     let sector: UInt64
+    let place: FoundSuperblock.Place
     let state: State
   }
 
   private let device: BlockDevice
-  private var copies: [Copy] = []
+  /// The first copy, then the others as they were named.
+  private(set) var copies: [Copy] = []
   private var warnings: [String] = []
   private var candidateBytesLeft = candidateBytes
 
-  private init(_ device: BlockDevice) { self.device = device }
+  init(_ device: BlockDevice) { self.device = device }
 
+  /// The newest valid superblock of a device.
+  ///
   /// - Parameters:
   ///   - firstSector: Where the first copy is looked for.
   ///   - searching: Whether to look elsewhere if no copy is where it should be.
@@ -66,11 +99,12 @@ struct SuperblockCopies {
   ) throws(VolumeError) -> DeviceSuperblock {
     var reader = SuperblockCopies(device)
     reader.readNamedCopies(first: firstSector)
-    if reader.newestIndex == nil && searching && !reader.hasUnsupported { reader.search() }
+    if reader.newest == nil && searching && !reader.hasUnsupported { reader.search() }
     reader.leaveOutForeignCopies()
-    guard let index = reader.newestIndex, case .valid(let superblock) = reader.copies[index].state
-    else { throw reader.failure(describing: searching) }
-    reader.warnAboutBadCopies(using: reader.copies[index].sector)
+    guard let (copy, superblock) = reader.newest else {
+      throw reader.failure(describing: searching)
+    }
+    reader.warnAboutBadCopies(using: copy.sector)
     return DeviceSuperblock(device: device, superblock: superblock, warnings: reader.warnings)
   }
 
@@ -79,63 +113,75 @@ struct SuperblockCopies {
   private var valid: [Superblock?] {
     copies.map { if case .valid(let superblock) = $0.state { superblock } else { nil } }
   }
-  private var newestIndex: Int? { Superblock.newestIndex(of: valid) }
-  private var hasUnsupported: Bool {
-    copies.contains { if case .unsupported = $0.state { true } else { false } }
+  /// The newest valid copy, of equals the first.
+  var newest: (copy: Copy, superblock: Superblock)? {
+    let valid = valid
+    guard let index = Superblock.newestIndex(of: valid), let superblock = valid[index] else {
+      return nil
+    }
+    return (copies[index], superblock)
   }
+  private var hasUnsupported: Bool { copies.contains { $0.state.unsupported != nil } }
 
-  private mutating func readNamedCopies(first: UInt64) {
-    add(sector: first)
+  /// Reads the first copy, and those that it names, or the layout in sector 7 if it is bad.
+  mutating func readNamedCopies(
+    first: UInt64 = SuperblockLayout.defaultSuperblockSector
+  ) {
+    add(sector: first, .main)
     var layout: SuperblockLayout?
     if case .valid(let superblock) = copies[0].state {
       layout = superblock.layout
     } else {
       layout = layoutAlone()
     }
-    for sector in layout?.copySectors ?? [] { add(sector: sector) }
+    for sector in layout?.copySectors ?? [] { add(sector: sector, .layout) }
   }
 
-  private mutating func add(sector: UInt64) {
-    guard !copies.contains(where: { $0.sector == sector }) else { return }
-    copies.append(Copy(sector: sector, state: state(ofSector: sector)))
+  private mutating func add(sector: UInt64, _ place: FoundSuperblock.Place) {
+    guard !isKnown(sector) else { return }
+    copies.append(Copy(sector: sector, place: place, state: state(ofSector: sector)))
   }
 
-  private func state(ofSector sector: UInt64) -> State {
+  /// What stands in a sector.
+  func state(ofSector sector: UInt64) -> State {
     let (start, overflow) = sector.multipliedReportingOverflow(by: 512)
     let headBytes = UInt64(Superblock.Layout.byteCount)
     guard !overflow, start < device.byteCount, device.byteCount - start >= headBytes else {
-      return .bad("it lies beyond the end of the device")
+      return .bad(
+        .format(
+          FormatError(
+            .truncated, "bch_sb", "device size in sectors", found: device.byteCount / 512,
+            expected: sector)))
     }
     do throws(DeviceError) {
       let head = try bytes(at: start, count: Int(min(4096, device.byteCount - start)))
       // What is too short for its own size is found so when it is decoded.
       let count = (try? Superblock.byteCount(ofHeader: head.rawBytes)) ?? 0
       guard count > head.count, UInt64(count) <= device.byteCount - start else {
-        return state(of: head, sector: sector)
+        return Self.state(of: head, sector: sector)
       }
-      return state(of: try bytes(at: start, count: count), sector: sector)
+      return Self.state(of: try bytes(at: start, count: count), sector: sector)
     } catch {
-      return .bad("\(error)")
+      return .bad(.device(error))
     }
   }
 
-  private func state(of whole: [UInt8], sector: UInt64) -> State {
+  private static func state(of whole: [UInt8], sector: UInt64) -> State {
+    let superblock: Superblock
     do throws(FormatError) {
-      let superblock = try Superblock(decoding: whole.rawBytes)
-      do throws(FormatError) {
-        try superblock.validate()
-      } catch {
-        // Of a format that is not read anyway: that is what has to be said.
-        try FormatSupport.checkReadable(superblock)
-        throw error
-      }
+      superblock = try Superblock(decoding: whole.rawBytes)
+    } catch {
+      return .bad(.format(error))
+    }
+    do throws(FormatError) {
+      try superblock.validate()
       guard superblock.sector == sector else {
-        return .bad("it says that it stands in sector \(superblock.sector)")
+        throw FormatError(
+          .inconsistent, "bch_sb", "offset", found: superblock.sector, expected: sector)
       }
       return .valid(superblock)
     } catch {
-      let text = VolumeFormatText.describe(error)
-      return error.reason == .unsupported ? .unsupported(text) : .bad(text)
+      return .doubtful(superblock, error)
     }
   }
 
@@ -186,25 +232,22 @@ struct SuperblockCopies {
 
   private mutating func warnAboutBadCopies(using sector: UInt64) {
     for copy in copies {
-      switch copy.state {
-      case .valid: continue
-      case .bad(let reason), .unsupported(let reason):
-        warnings.append(
-          "\(device.name): the superblock in sector \(copy.sector) is bad: \(reason); the copy in "
-            + "sector \(sector) was used")
-      }
+      guard let problem = copy.state.problem else { continue }
+      warnings.append(
+        "\(device.name): the superblock in sector \(copy.sector) is bad: \(problem); the copy in "
+          + "sector \(sector) was used")
     }
   }
 
   private func failure(describing: Bool) -> VolumeError {
     for copy in copies {
-      if case .unsupported(let reason) = copy.state {
-        return VolumeError(.unsupported, "\(device.name): \(reason)")
+      if let error = copy.state.unsupported {
+        return VolumeError(.unsupported, "\(device.name): \(VolumeFormatText.describe(error))")
       }
     }
     var text = "\(device.name): no valid bcachefs superblock"
     for copy in copies {
-      if case .bad(let reason) = copy.state { text += "; sector \(copy.sector): \(reason)" }
+      if let problem = copy.state.problem { text += "; sector \(copy.sector): \(problem)" }
     }
     guard describing else { return VolumeError(.notAVolume, text) }
     text += "; none was found near the start or the end of the device"
@@ -216,7 +259,8 @@ struct SuperblockCopies {
 
   // MARK: Search
 
-  private mutating func search() {
+  /// Looks for copies at either end of the device.
+  mutating func search() {
     let total = device.byteCount
     let headEnd = min(Self.searchedHead, total)
     let tailStart = max(headEnd, (total - min(total, Self.searchedTail)) / 512 * 512)
@@ -245,8 +289,8 @@ struct SuperblockCopies {
         candidateBytesLeft -= claimedBytes(span, at: index)
         // Damaged ones and those of images within the data are of no interest.
         if case .valid(let found) = state(ofSector: sector), !isKnown(sector) {
-          copies.append(Copy(sector: sector, state: .valid(found)))
-          for other in found.layout.copySectors { add(sector: other) }
+          copies.append(Copy(sector: sector, place: .search, state: .valid(found)))
+          for other in found.layout.copySectors { add(sector: other, .search) }
         }
       }
       index += 512

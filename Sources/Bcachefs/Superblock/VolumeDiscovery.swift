@@ -3,7 +3,8 @@
 //
 // How it works
 //   Paths are what the caller vouches for: each must open and hold a superblock, which is searched
-//   for if it is not in its place. By UUID and label every device of the machine is looked at, in
+//   for if it is not in its place. With `degraded` one whose superblocks are all lost is left out,
+//   like a member that is not there. By UUID and label every device of the machine is looked at, in
 //   the usual places only, and what is no member is passed over.
 
 internal import BcachefsFormat
@@ -20,15 +21,41 @@ enum VolumeDiscovery {
   ) throws(VolumeError) -> [DeviceSuperblock] {
     switch sources.selector {
     case .paths(let paths):
-      var found: [DeviceSuperblock] = []
-      for path in paths { found.append(try device(at: path, options: options, searching: true)) }
-      guard !found.isEmpty else { throw VolumeError(.notFound, "no device was named") }
-      return found
+      return try named(paths, options)
     case .uuid(let uuid):
       return try matching(sources, options) { $0.userUUID == uuid }
     case .label(let label):
       return try matching(sources, options) { !$0.label.isEmpty && $0.label.text == label }
     }
+  }
+
+  private static func named(
+    _ paths: [String], _ options: VolumeOptions
+  ) throws(VolumeError) -> [DeviceSuperblock] {
+    let isDegraded = options.isOn(.degraded) || options.isOn(.veryDegraded)
+    var found: [DeviceSuperblock] = []
+    var leftOut: [VolumeError] = []
+    for path in paths {
+      do throws(VolumeError) {
+        found.append(try device(at: path, options: options, searching: true))
+      } catch {
+        guard error.code == .notAVolume, paths.count > 1 else { throw error }
+        guard isDegraded else {
+          throw VolumeError(
+            .notAVolume,
+            "\(error); if it is a member whose superblocks are lost, leave it out and open the "
+              + "volume with the option degraded")
+        }
+        leftOut.append(error)
+      }
+    }
+    guard let first = found.first else {
+      throw leftOut.first ?? VolumeError(.notFound, "no device was named")
+    }
+    found[0] = DeviceSuperblock(
+      device: first.device, superblock: first.superblock,
+      warnings: leftOut.map { "\($0): it was left out" } + first.warnings)
+    return found
   }
 
   private static func device(

@@ -19,6 +19,7 @@ public import BcachefsSupport
 public struct DeviceFormat: Sendable {
   /// How messages name it.
   public var name: String
+  /// Its size; 0 for one that is fitted to what goes into it.
   public var byteCount: UInt64
   /// nil: chosen with the other devices'.
   public var bucketBytes: UInt64?
@@ -26,6 +27,7 @@ public struct DeviceFormat: Sendable {
   public var durability: UInt8 = 1
   /// `ssd.fast` and the like.
   public var label: String?
+  /// Whether buckets that are emptied are discarded.
   public var discard = false
   /// What may be written here.
   public var dataAllowed: PersistentMask<DataType> = [.journal, .btree, .user]
@@ -34,6 +36,7 @@ public struct DeviceFormat: Sendable {
   /// Device UUID, for builds that are to be repeated; nil: random.
   public var uuid: UUID?
 
+  /// A device with everything else as it usually is.
   public init(name: String, byteCount: UInt64) {
     self.name = name
     self.byteCount = byteCount
@@ -42,6 +45,7 @@ public struct DeviceFormat: Sendable {
 
 /// How a new volume is encrypted.
 public enum VolumeEncryption: Sendable {
+  /// Not at all.
   case none
   /// Encrypted; the key lies in the superblock in plain text (`--no_passphrase`).
   case withoutPassphrase
@@ -51,18 +55,24 @@ public enum VolumeEncryption: Sendable {
 
 /// A new volume cannot be what it is asked to be.
 public struct VolumeFormatError: Error, Sendable, CustomStringConvertible {
+  /// One line for people.
   public let description: String
   init(_ description: String) { self.description = description }
 }
 
 /// Everything that determines a new volume's superblock.
 public struct VolumeFormat: Sendable {
+  /// Options of the volume; what is not defined gets its default, or is chosen.
   public var options = VolumeOptions()
+  /// Its devices, by member index.
   public var devices: [DeviceFormat]
+  /// The name that `LABEL=` finds it by, at most 32 bytes.
   public var label = ""
   /// The UUID that people see; nil: random.
   public var uuid: UUID?
+  /// The format's version.
   public var version = MetadataVersion.native
+  /// Whether and how its data is encrypted.
   public var encryption = VolumeEncryption.none
   /// Room for each copy of the superblock.
   public var superblockBytes: UInt64 = 1 << 20
@@ -73,6 +83,7 @@ public struct VolumeFormat: Sendable {
   /// The volume's encryption key for builds that are to be repeated; nil: random.
   public var masterKey: EncryptionKey?
 
+  /// A volume on these devices, with everything else as it usually is.
   public init(devices: [DeviceFormat]) { self.devices = devices }
 
   /// `BCH_MIN_NR_NBUCKETS`
@@ -89,6 +100,7 @@ public struct FormattedVolume: Sendable {
   public var journals: [Range<UInt64>] = []
   /// The key that data is encrypted with.
   public var key: EncryptionKey?
+  /// All options, settled.
   public var options: VolumeOptions
 }
 

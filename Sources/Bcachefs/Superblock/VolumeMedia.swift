@@ -1,5 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-// The devices of an open volume, and what its superblock says.
+// The devices of an open volume, and what its superblock says; reads of them, with the time they
+// take.
+//
+// How it works
+//   1. Of several copies the one whose device is expected to answer first is read: each read is
+//      taken into its device's average.
+//   2. A device that was not chosen is expected to be a little faster each time: so it is tried
+//      again some day, and a device that was slow once is not slow for ever.
+// Invariants
+//   (1) Copies on devices that are there come before those on devices that failed, those before
+//       copies on missing devices; among each, dirty copies before cached ones.
+// Locks: none; averages are atomics, of which a lost update does no harm.
+// Source: extents.c (bch2_bkey_pick_read_device), buckets.c (bch2_latency_acct). Upstream throws
+// dice, weighted by latency; here the same reads have the same order.
 
 internal import BcachefsFormat
 internal import BcachefsIO
@@ -19,10 +32,11 @@ final class VolumeMedia: Sendable {
   let options: VolumeOptions
   /// What was noticed while opening and did not prevent it, a line each.
   let warnings: [String]
+  let clocks: Clocks
 
   init(
     superblock: Superblock, devices: [BlockDevice?], key: EncryptionKey?, options: VolumeOptions,
-    warnings: [String]
+    warnings: [String], clocks: Clocks = .system
   ) {
     self.superblock = superblock
     self.devices = devices
@@ -33,6 +47,7 @@ final class VolumeMedia: Sendable {
     self.key = key
     self.options = options
     self.warnings = warnings
+    self.clocks = clocks
   }
 
   /// The device of a member, nil if it is missing.
@@ -44,6 +59,55 @@ final class VolumeMedia: Sendable {
   func member(_ index: UInt8) -> MemberInfo? {
     guard members.indices.contains(Int(index)), members[Int(index)].isAlive else { return nil }
     return members[Int(index)]
+  }
+
+  // MARK: - Reading
+
+  /// Reads sectors of a member, and takes note of how long that took.
+  ///
+  /// - Throws: `.missingMembers`, `.device`.
+  func read(
+    _ index: UInt8, atSector sector: UInt64, into target: inout MutableRawSpan
+  ) throws(VolumeError) {
+    guard let device = device(index) else {
+      throw VolumeError(.missingMembers, "the device is missing")
+    }
+    let (offset, overflow) = sector.multipliedReportingOverflow(by: 512)
+    guard !overflow else { throw VolumeError(.corrupt, "there is no sector \(sector)") }
+    let start = clocks.monotonicNanoseconds()
+    let latency = members[Int(index)].latency
+    do throws(DeviceError) {
+      try device.read(into: &target, atByte: offset)
+    } catch {
+      latency.record(nanoseconds: max(clocks.monotonicNanoseconds() &- start, DeviceLatency.failed))
+      throw VolumeError(error)
+    }
+    latency.record(nanoseconds: clocks.monotonicNanoseconds() &- start)
+  }
+
+  /// What a read of a copy is expected to cost: the smallest number is tried first.
+  func readCost(of pointer: ExtentPtr) -> UInt64 {
+    guard device(pointer.device) != nil else { return .max }
+    let member = members[Int(pointer.device)]
+    var cost = member.latency.nanoseconds
+    if pointer.isCached { cost += 1 << 60 }
+    if member.state == .failed { cost += 1 << 61 }
+    return cost
+  }
+
+  /// Takes note that devices of the same rank as the one chosen were left alone.
+  func leftAlone(_ pointer: ExtentPtr) {
+    guard device(pointer.device) != nil else { return }
+    members[Int(pointer.device)].latency.fade()
+  }
+
+  /// Places of the same thing in the order in which to try them.
+  func inReadOrder(_ places: [ExtentPtr]) -> [ExtentPtr] {
+    guard places.count > 1 else { return places }
+    let costs = places.map { (place: $0, cost: readCost(of: $0)) }
+    let sorted = costs.sorted { $0.cost < $1.cost }.map(\.place)
+    for place in sorted.dropFirst() { leftAlone(place) }
+    return sorted
   }
 }
 
@@ -84,6 +148,9 @@ struct MemberInfo: Sendable {
 final class DeviceLatency: Sendable {
   private let average: Atomic<UInt64>
 
+  /// What a read that failed counts as, at least: a second.
+  static let failed: UInt64 = 1_000_000_000
+
   /// Before the first read a guess: 8 ms where there are seeks, 100 us where there are none.
   init(isRotational: Bool) { average = Atomic(isRotational ? 8_000_000 : 100_000) }
 
@@ -96,5 +163,11 @@ final class DeviceLatency: Sendable {
     let old = average.load(ordering: .relaxed)
     let new = min(nanoseconds, 1 << 40)
     average.store(old - old / 8 + new / 8, ordering: .relaxed)
+  }
+
+  /// Takes a 256th off, for a read that went to another device.
+  func fade() {
+    let old = average.load(ordering: .relaxed)
+    average.store(old - old >> 8, ordering: .relaxed)
   }
 }

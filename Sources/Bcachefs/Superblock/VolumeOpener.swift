@@ -20,15 +20,16 @@ enum VolumeOpener {
   ///   - options: Laid over the superblock's; `degraded`, `very_degraded`, `no_splitbrain_check`
   ///     and `sb` decide about opening.
   ///   - unlock: Asked only if the volume needs a passphrase.
+  ///   - clocks: Tell how fast each device answers.
   /// - Throws: `.notFound`, `.device`, `.notAVolume`, `.unsupported`, `.foreignMember`,
   ///   `.splitBrain`, `.missingMembers`, `.locked`, `.corrupt`.
   static func open(
     _ sources: VolumeSources, options: VolumeOptions = VolumeOptions(),
-    unlock: UnlockSource = .keyring
+    unlock: UnlockSource = .keyring, clocks: Clocks = .system
   ) throws(VolumeError) -> VolumeMedia {
     let found = try VolumeDiscovery.devices(of: sources, options: options)
     let isPaths = if case .paths = sources.selector { true } else { false }
-    return try open(found, mayLeaveOut: !isPaths, options: options, unlock: unlock)
+    return try open(found, mayLeaveOut: !isPaths, options: options, unlock: unlock, clocks: clocks)
   }
 
   /// Opens a volume on devices that are open already, as simulated ones are.
@@ -36,18 +37,19 @@ enum VolumeOpener {
   /// - Throws: as `open`, without `.notFound`.
   static func open(
     devices: [BlockDevice], options: VolumeOptions = VolumeOptions(),
-    unlock: UnlockSource = .keyring
+    unlock: UnlockSource = .keyring, clocks: Clocks = .system
   ) throws(VolumeError) -> VolumeMedia {
     var found: [DeviceSuperblock] = []
     for device in devices {
       found.append(
         try SuperblockCopies.read(device, firstSector: options[.sb], searching: true))
     }
-    return try open(found, mayLeaveOut: false, options: options, unlock: unlock)
+    return try open(found, mayLeaveOut: false, options: options, unlock: unlock, clocks: clocks)
   }
 
   private static func open(
-    _ found: [DeviceSuperblock], mayLeaveOut: Bool, options: VolumeOptions, unlock: UnlockSource
+    _ found: [DeviceSuperblock], mayLeaveOut: Bool, options: VolumeOptions, unlock: UnlockSource,
+    clocks: Clocks
   ) throws(VolumeError) -> VolumeMedia {
     let assembly = try VolumeAssembly(found, mayLeaveOut: mayLeaveOut, options: options)
     let superblock = assembly.superblock
@@ -63,7 +65,7 @@ enum VolumeOpener {
     settled.apply(options)
     return VolumeMedia(
       superblock: superblock, devices: assembly.devices, key: key, options: settled,
-      warnings: assembly.warnings + missing + versionWarnings(superblock))
+      warnings: assembly.warnings + missing + versionWarnings(superblock), clocks: clocks)
   }
 
   private static func versionWarnings(_ superblock: Superblock) -> [String] {

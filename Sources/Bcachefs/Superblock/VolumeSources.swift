@@ -15,17 +15,20 @@ public struct VolumeSources: Sendable, Equatable {
     case label(String)
   }
 
+  /// Which of the devices below.
   public var selector: Selector
   /// Image files among which `uuid` and `label` look as well.
   public var imageFiles: [String]
   /// Whether `uuid` and `label` look among the machine's block devices.
   public var includesBlockDevices = true
 
+  /// - Parameter imageFiles: Files that `uuid` and `label` look at besides block devices.
   public init(_ selector: Selector, imageFiles: [String] = []) {
     self.selector = selector
     self.imageFiles = imageFiles
   }
 
+  /// Image files and block devices, in any order.
   public init(paths: [String]) { self.init(.paths(paths)) }
 
   /// As on command lines and in fstab: `DEV[:DEV...]`, `UUID=...`, `LABEL=...`.
@@ -55,6 +58,7 @@ public struct VolumeSources: Sendable, Equatable {
 }
 
 extension VolumeSources: CustomStringConvertible {
+  /// As `init(parsing:)` takes it.
   public var description: String {
     switch selector {
     case .paths(let paths): paths.joined(separator: ":")

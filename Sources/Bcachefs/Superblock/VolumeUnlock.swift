@@ -24,6 +24,10 @@ public struct UnlockSource: Sendable {
   /// Asks for the passphrase with a prompt; nil: nobody is there to answer.
   public var ask: (@Sendable (_ prompt: String) -> String?)?
 
+  /// - Parameters:
+  ///   - passphraseFile: A file with the passphrase; nothing else is tried then.
+  ///   - usesKeyring: Whether keys of an earlier `unlock` are used.
+  ///   - ask: Asks for the passphrase.
   public init(
     passphraseFile: String? = nil, usesKeyring: Bool = true,
     ask: (@Sendable (_ prompt: String) -> String?)? = nil
@@ -65,13 +69,24 @@ public enum VolumeUnlock {
     return lock.keyDescription
   }
 
-  /// Whether a volume needs a passphrase to be opened (`unlock --check`).
+  /// Whether a volume can be opened without asking.
+  public enum State: String, Sendable {
+    case notEncrypted = "has no encryption"
+    /// The key stands in the superblock as it is.
+    case keyIsPlain = "is encrypted and needs no passphrase"
+    case locked = "is encrypted and locked"
+    /// The key of its passphrase is in one of the kernel's keyrings.
+    case unlocked = "is encrypted and unlocked"
+  }
+
+  /// Whether a volume is encrypted, and whether an earlier `unlock` left its key
+  /// (`unlock --check`).
   ///
   /// - Throws: what opening throws.
-  public static func needsPassphrase(
-    _ sources: VolumeSources, options: VolumeOptions = VolumeOptions()
-  ) throws(VolumeError) -> Bool {
-    try VolumeLock(newestSuperblock(of: sources, options)).needsPassphrase
+  public static func state(
+    of sources: VolumeSources, options: VolumeOptions = VolumeOptions()
+  ) throws(VolumeError) -> State {
+    try VolumeLock(newestSuperblock(of: sources, options)).state
   }
 
   /// Any member will do: all have the key.
@@ -107,6 +122,13 @@ struct VolumeLock {
   }
   var keyDescription: String { "bcachefs:\(superblock.userUUID)" }
   var needsPassphrase: Bool { section?.isKeyEncrypted ?? false }
+
+  var state: VolumeUnlock.State {
+    guard let section else { return .notEncrypted }
+    guard section.isKeyEncrypted else { return .keyIsPlain }
+    guard let key = KernelKeyring.key(described: keyDescription) else { return .locked }
+    return opens(key) ? .unlocked : .locked
+  }
 
   /// The volume's key; nil for a volume that has none.
   ///

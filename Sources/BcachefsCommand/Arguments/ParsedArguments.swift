@@ -42,6 +42,13 @@ struct ParsedArguments: Sendable {
     }
   }
 
+  /// The values of all occurrences of an option, in order.
+  func values(of name: String) -> [String] {
+    parts.compactMap { part in
+      if case .option(let spec, let value) = part, spec.name == name { value } else { nil }
+    }
+  }
+
   /// Takes `words` apart by the options of `spec`.
   init(_ words: [String], spec: CommandSpec) throws(CommandFailure) {
     command = spec.name

@@ -115,29 +115,6 @@ enum BTreeListCommand {
   }
 }
 
-extension BPos {
-  /// From upstream's notation; the snapshot may be left out, and is 0 then.
-  init?(text: String) {
-    switch text {
-    case "POS_MIN": self = .min
-    case "POS_MAX": self = BPos(.max, .max, 0)
-    case "SPOS_MAX": self = .max
-    default:
-      let fields = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
-      guard 2...3 ~= fields.count,
-        let inode = fields[0] == "U64_MAX" ? .max : UInt64(fields[0]),
-        let offset = fields[1] == "U64_MAX" ? .max : UInt64(fields[1])
-      else { return nil }
-      var snapshot: UInt32 = 0
-      if fields.count == 3 {
-        guard let number = fields[2] == "U32_MAX" ? .max : UInt32(fields[2]) else { return nil }
-        snapshot = number
-      }
-      self = BPos(inode, offset, snapshot)
-    }
-  }
-}
-
 private final class BTreeListing {
   private let volume: Volume
   private let btree: BTreeID
@@ -172,7 +149,7 @@ private final class BTreeListing {
   private func put(_ text: String, _ json: () -> JSONValue) throws(VolumeError) {
     do throws(CommandFailure) {
       guard isJSON else {
-        try output.write(text)
+        try output.write(forPeople: text)
         return
       }
       try output.write(isFirst ? "[\n  " : ",\n  ")

@@ -46,6 +46,17 @@ final class ByteOutput {
     if isTerminal { try write(SafeText.text(name)) } else { try write(name) }
   }
 
+  /// Lines with names from a disk in them: as they are, or for a terminal without control
+  /// characters.
+  func write(forPeople text: String) throws(CommandFailure) {
+    guard isTerminal else {
+      try write(text)
+      return
+    }
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    try write(lines.map { SafeText.text($0.utf8) }.joined(separator: "\n"))
+  }
+
   /// Writes a large piece at once.
   func write(_ bytes: RawSpan) throws(CommandFailure) {
     try flush()

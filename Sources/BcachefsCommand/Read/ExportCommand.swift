@@ -122,7 +122,7 @@ private final class Archive {
       }
     }
     do throws(VolumeError) {
-      member.xattrs = try volume.xattrs(entry.id).filter { !Self.isVolumeOption($0.name) }
+      member.xattrs = try volume.xattrs(entry.id).filter { !NameText.isVolumeOption($0.name) }
       member.records += Self.accessLists(member.xattrs)
       if kind == .symbolicLink { member.linkTarget = try volume.readLink(entry.id) }
     } catch {
@@ -133,7 +133,7 @@ private final class Archive {
     if entry.attributes.linkCount > 1 && !entry.isDirectory {
       names.keep(entry.depth == 0 ? name : entry.name, of: entry.id, depth: entry.depth)
     }
-    (member.major, member.minor) = FileText.deviceNumbers(entry.inode)
+    (member.major, member.minor) = (entry.inode.deviceMajor, entry.inode.deviceMinor)
     if kind == .regular {
       try addContents(entry, member)
     } else {
@@ -156,11 +156,6 @@ private final class Archive {
     case nil: damage.add(entry.path, "its mode \(FileText.octalMode(entry.inode)) has no type")
     }
     return nil
-  }
-
-  /// Options of files, which only a bcachefs volume could take.
-  private static func isVolumeOption(_ name: [UInt8]) -> Bool {
-    name.starts(with: "bcachefs.".utf8) || name.starts(with: "bcachefs_effective.".utf8)
   }
 
   /// ACLs as the text that tar unpacks.

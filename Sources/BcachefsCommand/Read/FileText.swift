@@ -8,18 +8,7 @@ internal import BcachefsFormat
 internal import Glibc
 #endif
 
-/// What kind of file an inode is (`S_IFMT`).
-enum FileKind: UInt16 {
-  case fifo = 0x1000
-  case characterDevice = 0x2000
-  case directory = 0x4000
-  case blockDevice = 0x6000
-  case regular = 0x8000
-  case symbolicLink = 0xa000
-  case socket = 0xc000
-
-  init?(_ inode: Inode) { self.init(rawValue: inode.fileType) }
-
+extension FileKind {
   /// The first letter of `ls -l`.
   var letter: Character {
     switch self {
@@ -44,8 +33,6 @@ enum FileKind: UInt16 {
     case .socket: "socket"
     }
   }
-
-  var isDevice: Bool { self == .characterDevice || self == .blockDevice }
 }
 
 enum FileText {
@@ -71,11 +58,6 @@ enum FileText {
   static func octalMode(_ inode: Inode) -> String {
     let digits = String(inode.mode & 0o7777, radix: 8)
     return String(repeating: "0", count: max(4 - digits.count, 0)) + digits
-  }
-
-  /// A device node's numbers; the inode has them as the kernel's own `dev_t`.
-  static func deviceNumbers(_ inode: Inode) -> (major: UInt32, minor: UInt32) {
-    (inode.device >> 20, inode.device & 0xf_ffff)
   }
 
   /// Local time: `2026-11-22 11:16`, and with seconds `2026-11-22 11:16:49.123456789 +0100`.
@@ -127,8 +109,7 @@ enum FileText {
       .init("mtime_ns", .signed(attributes.modificationTime)),
     ]
     if FileKind(inode)?.isDevice == true {
-      let (major, minor) = deviceNumbers(inode)
-      members.append(.init("device", .string("\(major):\(minor)")))
+      members.append(.init("device", .string("\(inode.deviceMajor):\(inode.deviceMinor)")))
     }
     if let target { members += NameText.members("target", target) }
     return members
@@ -143,6 +124,11 @@ enum NameText {
     let members = [JSONValue.Member(key, .string(text))]
     if Array(text.utf8) == name { return members }
     return members + [.init("\(key)_hex", .string(hex(name)))]
+  }
+
+  /// Whether an attribute shows an option of the file, which only a bcachefs volume could take.
+  static func isVolumeOption(_ name: [UInt8]) -> Bool {
+    name.starts(with: "bcachefs.".utf8) || name.starts(with: "bcachefs_effective.".utf8)
   }
 
   static func hex(_ bytes: [UInt8]) -> String {

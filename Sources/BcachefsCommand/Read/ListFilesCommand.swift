@@ -126,8 +126,7 @@ private struct Listing {
     let inode = attributes.inode
     var size = "\(attributes.byteCount)"
     if FileKind(inode)?.isDevice == true {
-      let (major, minor) = FileText.deviceNumbers(inode)
-      size = "\(major), \(minor)"
+      size = "\(inode.deviceMajor), \(inode.deviceMinor)"
     }
     return [
       FileText.mode(inode), "\(attributes.linkCount)", "\(inode.uid)", "\(inode.gid)", size,

@@ -10,5 +10,6 @@ enum ReadCommands {
   /// The commands that look into volumes.
   static let inspection: [CommandSpec] = [
     UsageCommand.spec, SubvolumeListCommand.spec, SnapshotListCommand.spec, BTreeListCommand.spec,
+    JournalListCommand.spec,
   ]
 }

@@ -11,14 +11,27 @@ enum StatCommand {
     synopsis: "[OPTION...] VOLUME PATH",
     text: [
       "Prints a file's type, size, owners, mode and times, its numbers in the volume, the options "
-        + "that are set on it, its extended attributes, and where it has data. A symbolic link is "
+        + "that it has for itself (set on it, or inherited from a directory), its extended attributes, and where it has data. A symbolic link is "
         + "shown itself.",
       VolumeOperand.text,
     ],
     groups: [
-      OptionGroup(title: "Options", options: [VolumeOperand.json] + VolumeOperand.options)
+      OptionGroup(
+        title: "Options",
+        options: [
+          OptionSpec(
+            "extents",
+            help: "where its contents are: each piece with the places of its copies, checksum and "
+              + "compression"),
+          VolumeOperand.json,
+        ] + VolumeOperand.options)
     ],
-    examples: [CommandExample(line: "bcachefs stat volume.img etc/passwd", text: "One file:")],
+    examples: [
+      CommandExample(line: "bcachefs stat volume.img etc/passwd", text: "One file:"),
+      CommandExample(
+        line: "bcachefs stat --extents --json /dev/sdb:/dev/sdc var/disk.raw",
+        text: "Where a file is on which device, for a program:"),
+    ],
     run: run)
 
   static func run(_ arguments: ParsedArguments) throws(CommandFailure) {
@@ -30,7 +43,8 @@ enum StatCommand {
     let id = try VolumeOperand.file(path, in: volume, followsLast: false)
     let damage = DamageReport(command: spec.name)
     let details = try VolumeOperand.reading { () throws(VolumeError) in
-      try FileDetails(id, Array(path.utf8), volume, damage)
+      try FileDetails(
+        id, Array(path.utf8), volume, damage, mapsExtents: arguments.contains("extents"))
     }
     Output.write(
       arguments.contains("json") ? details.json.text() + "\n" : details.text(path: path))
@@ -41,51 +55,37 @@ enum StatCommand {
 private struct FileDetails {
   let attributes: FileAttributes
   let xattrs: [(name: [UInt8], value: [UInt8])]
-  let options: [(name: String, text: String)]
+  let options: [FileOption]
   let target: [UInt8]?
   /// Ranges with data; empty but for regular files.
   let ranges: [Range<UInt64>]
+  /// nil: not asked for.
+  let extents: ExtentMapText?
 
   init(
-    _ id: FileID, _ path: [UInt8], _ volume: Volume, _ damage: DamageReport
+    _ id: FileID, _ path: [UInt8], _ volume: Volume, _ damage: DamageReport, mapsExtents: Bool
   ) throws(VolumeError) {
     attributes = try volume.attributes(id)
     let kind = FileKind(attributes.inode)
-    options = Self.options(attributes.inode, volume)
+    options = volume.options(of: attributes.inode)
     let losses = FileLosses()
     ranges =
       kind == .regular
       ? try volume.open(id).dataRanges { range, error in losses.add(range, error) } : []
+    extents = mapsExtents ? try ExtentMapText(try volume.open(id), volume, losses) : nil
     damage.add(path, losses, size: attributes.byteCount)
     var found: [(name: [UInt8], value: [UInt8])] = []
     var link: [UInt8]?
     do throws(VolumeError) {
-      found = try volume.xattrs(id).sorted { $0.name.lexicographicallyPrecedes($1.name) }
+      // Those that show options are shown as options.
+      found = try volume.xattrs(id).filter { !NameText.isVolumeOption($0.name) }
+        .sorted { $0.name.lexicographicallyPrecedes($1.name) }
       if kind == .symbolicLink { link = try volume.readLink(id) }
     } catch {
       damage.add(path, error.description)
     }
     xattrs = found
     target = link
-  }
-
-  private static func options(_ inode: Inode, _ volume: Volume) -> [(String, String)] {
-    let stored: [(VolumeOption, UInt64)] = [
-      (.dataChecksum, UInt64(inode.dataChecksum)), (.compression, UInt64(inode.compression)),
-      (.backgroundCompression, UInt64(inode.backgroundCompression)),
-      (.dataReplicas, UInt64(inode.dataReplicas)),
-      (.promoteTarget, UInt64(inode.promoteTarget)),
-      (.foregroundTarget, UInt64(inode.foregroundTarget)),
-      (.backgroundTarget, UInt64(inode.backgroundTarget)),
-      (.erasureCode, UInt64(inode.erasureCode)), (.nocow, UInt64(inode.nocow)),
-    ]
-    let superblock = volume.superblock
-    // Stored plus one: 0 is not set.
-    var options = stored.filter { $0.1 > 0 }.map { option, value in
-      (option.name, option.text(value - 1, targets: { superblock.targetText($0) }))
-    }
-    if inode.project > 0 { options.append(("project", "\(inode.project - 1)")) }
-    return options
   }
 
   private var times: [(name: String, key: String, value: Int64)] {
@@ -106,8 +106,7 @@ private struct FileDetails {
     out += " Inode: \(inode.number)  Subvolume: \(attributes.id.subvolume)"
     out += "  Snapshot: \(inode.snapshot)  Links: \(attributes.linkCount)"
     if kind?.isDevice == true {
-      let (major, minor) = FileText.deviceNumbers(inode)
-      out += "  Device: \(major), \(minor)"
+      out += "  Device: \(inode.deviceMajor), \(inode.deviceMinor)"
     }
     out += "\nAccess: \(FileText.octalMode(inode))/\(FileText.mode(inode))"
     out += "  Uid: \(inode.uid)  Gid: \(inode.gid)\n"
@@ -115,10 +114,14 @@ private struct FileDetails {
       let name = String(repeating: " ", count: 6 - time.name.count) + time.name
       out += "\(name): \(FileText.time(time.value, isLong: true))\n"
     }
-    for option in options { out += "Option: \(option.name)=\(option.text)\n" }
+    for option in options {
+      let note = option.isSetHere ? "" : " (inherited)"
+      out += "Option: \(option.name)=\(SafeText.text(option.text.utf8))\(note)\n"
+    }
     for xattr in xattrs {
       out += " Xattr: \(SafeText.text(xattr.name)) = 0x\(NameText.hex(xattr.value))\n"
     }
+    if let extents { return out + extents.text }
     for range in ranges.prefix(1000) {
       out += "  Data: bytes \(range.lowerBound)-\(range.upperBound - 1)\n"
     }
@@ -134,6 +137,9 @@ private struct FileDetails {
     }
     members.append(
       .init("options", .object(options.map { .init($0.name, .string($0.text)) })))
+    members.append(
+      .init(
+        "options_set_here", .array(options.filter(\.isSetHere).map { .string($0.name) })))
     let attributes = xattrs.map { xattr in
       JSONValue.object(
         NameText.members("name", xattr.name)
@@ -146,6 +152,7 @@ private struct FileDetails {
       ])
     }
     members.append(.init("data", .array(data)))
+    if let extents { members.append(.init("extents", extents.json)) }
     return .object(members)
   }
 }

@@ -207,10 +207,11 @@ final class TreeCopy {
         damage.add(entry.path, "its mode \(FileText.octalMode(entry.inode)) has no type")
         return
       }
-      let (major, minor) = FileText.deviceNumbers(entry.inode)
-      let isDevice = FileKind(entry.inode)?.isDevice == true
+      let inode = entry.inode
+      let isDevice = FileKind(inode)?.isDevice == true
       try directory.makeNode(
-        name, kind: kind, major: isDevice ? major : 0, minor: isDevice ? minor : 0)
+        name, kind: kind, major: isDevice ? inode.deviceMajor : 0,
+        minor: isDevice ? inode.deviceMinor : 0)
     }
     let failures = try directory.setAttributes(
       copier.attributes(entry), of: name, isLink: isLink)
@@ -317,7 +318,7 @@ private struct FileCopier: Sendable {
 
   /// Not those that only a bcachefs volume could take, nor those that only root may set.
   private func isWanted(_ name: [UInt8]) -> Bool {
-    if name.starts(with: "bcachefs".utf8) { return false }
+    if NameText.isVolumeOption(name) { return false }
     return isRoot
       || !(name.starts(with: "trusted.".utf8) || name.starts(with: "security.".utf8))
   }

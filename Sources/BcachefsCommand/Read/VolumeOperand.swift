@@ -3,17 +3,19 @@
 
 internal import Bcachefs
 internal import BcachefsFormat
+internal import Synchronization
 
 enum VolumeOperand {
   /// What every command takes that opens a volume.
   static let options = [
-    OptionSpec(
-      "passphrase_file", .required(hint: "FILE"), isPath: true,
-      help: "unlock an encrypted volume with the first line of FILE; without it the terminal is "
-        + "asked"),
+    passphraseFile,
     OptionSpec("degraded", help: "go on when members are missing whose data others have, too"),
     OptionSpec("very_degraded", help: "go on when data is missing"),
   ]
+  static let passphraseFile = OptionSpec(
+    "passphrase_file", .required(hint: "FILE"), isPath: true,
+    help: "unlock an encrypted volume with the first line of FILE; without it the terminal is "
+      + "asked")
   static let json = OptionSpec("json", help: "print JSON")
 
   static let text =
@@ -36,12 +38,37 @@ enum VolumeOperand {
     var options = VolumeOptions()
     if arguments.contains("degraded") { options[.degraded] = 1 }
     if arguments.contains("very_degraded") { options[.veryDegraded] = 1 }
-    let unlock = UnlockSource(
+    let remarks = DamageRemarks(command: arguments.command)
+    return try reading { () throws(VolumeError) in
+      try Volume.open(
+        try VolumeSources(parsing: name), options: options, unlock: unlockSource(arguments),
+        onDamage: { remarks.add($0) })
+    }
+  }
+
+  /// Opens the journal of the volume that the operands name, one device each or as mount does:
+  /// whichever of its devices are there.
+  static func openJournal(
+    _ arguments: ParsedArguments, options: VolumeOptions
+  ) throws(CommandFailure) -> VolumeJournal {
+    let name = arguments.operands.joined(separator: ":")
+    guard !name.isEmpty else {
+      throw .usage("name a volume: DEV[:DEV...]", command: arguments.command)
+    }
+    var options = options
+    options[.veryDegraded] = 1
+    let journal = try reading { () throws(VolumeError) in
+      try VolumeJournal.open(
+        try VolumeSources(parsing: name), options: options, unlock: unlockSource(arguments))
+    }
+    for warning in journal.warnings { Output.remark(arguments.command, warning) }
+    return journal
+  }
+
+  static func unlockSource(_ arguments: ParsedArguments) -> UnlockSource {
+    UnlockSource(
       passphraseFile: arguments.value(of: "passphrase_file"),
       ask: Terminal.inputIsTerminal ? { @Sendable in ask($0) } : nil)
-    return try reading { () throws(VolumeError) in
-      try Volume.open(try VolumeSources(parsing: name), options: options, unlock: unlock)
-    }
   }
 
   @Sendable private static func ask(_ prompt: String) -> String? {
@@ -72,6 +99,21 @@ enum VolumeOperand {
   }
 }
 
+/// Names copies that were found bad, the first hundred of them; any thread may.
+private final class DamageRemarks: Sendable {
+  private static let limit = 100
+  private let command: String
+  private let count = Atomic(0)
+
+  init(command: String) { self.command = command }
+
+  func add(_ text: String) {
+    let number = count.add(1, ordering: .relaxed).newValue
+    if number <= Self.limit { Output.remark(command, "bad copy: \(text)") }
+    if number == Self.limit { Output.remark(command, "more bad copies are not named") }
+  }
+}
+
 extension CommandFailure {
   init(_ error: VolumeError) {
     if let deviceError = error.deviceError {
@@ -84,7 +126,7 @@ extension CommandFailure {
       case .nameTooLong: .usage
       case .foreignMember, .splitBrain, .unsupported: .configuration
       case .locked: .noPermission
-      case .notAVolume, .corrupt, .allCopiesBad, .limit: .badData
+      case .notAVolume, .corrupt, .allCopiesBad, .poisoned, .limit: .badData
       case .device: .inputOutput
       case .cancelled: .temporary
       }

@@ -4,17 +4,21 @@
 extension JSetEntry {
   /// Prints a value; the key stands before it.
   public typealias ValueText = (BKey, RawSpan) -> String
+  /// Prints a point in time, in seconds since 1970.
+  public typealias DateForm = (Int64) -> String
 
   /// `TYPE: CONTENTS`; for unknown types `(unknown jset_entry_type N)` alone. Entries with several
   /// keys take a line for each.
   ///
-  /// - Parameter values: prints what follows `KEY: `; without it only keys are printed.
-  public func text(values: ValueText? = nil) -> String {
-    guard type.isKnown else { return type.description }
-    return "\(type): \(contents(values))"
+  /// - Parameters:
+  ///   - values: prints what follows `KEY: `; without it only keys are printed.
+  ///   - date: prints times; without it they are numbers, as the driver prints them.
+  public func text(values: ValueText? = nil, date: DateForm? = nil) -> String {
+    guard type.name != nil else { return type.description }
+    return "\(type): \(contents(values, date))"
   }
 
-  private func contents(_ values: ValueText?) -> String {
+  private func contents(_ values: ValueText?, _ date: DateForm?) -> String {
     switch payload {
     case .keys(let bytes): return keysText(bytes, values)
     case .blacklist(let seq): return "seq=\(seq)"
@@ -30,10 +34,36 @@ extension JSetEntry {
           + " sectors=\(usage.sectors) fragmented=\(usage.fragmented)"
       }
       return "dev=\(device)\(lines.joined())"
-    case .log(let text):
-      return String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
-    case .datetime(let seconds): return "\(seconds)"
-    case .opaque: return ""
+    case .log: return logText ?? ""
+    case .datetime(let seconds): return date?(seconds) ?? "\(seconds)"
+    case .opaque: return newerText(values)
+    }
+  }
+
+  /// What an entry of type `log` says: of a transaction (level 0) the function that made it.
+  public var logText: String? {
+    guard case .log(let text) = payload else { return nil }
+    return SafeText.text(text.prefix { $0 != 0 })
+  }
+
+  /// Types of formats newer than 1.13 are kept as bytes.
+  private func newerText(_ values: ValueText?) -> String {
+    let bytes = unsafe tail.span.bytes
+    switch type {
+    case .logBKey: return keysText(tail, values)
+    case .rewindLimit where bytes.byteCount >= 8: return "seq \(bytes[LEField<UInt64>(0)])"
+    case .rewind where bytes.byteCount >= 16:
+      return "from \(bytes[LEField<UInt64>(0)]) to \(bytes[LEField<UInt64>(8)])"
+    default: return ""
+    }
+  }
+
+  /// The bytes of all keys within, each with its value; nil for types without keys.
+  public var keyBytes: [UInt8]? {
+    switch payload {
+    case .keys(let bytes): bytes
+    case .opaque: type == .logBKey ? tail : nil
+    default: nil
     }
   }
 

@@ -109,6 +109,8 @@ extension Superblock {
     public static let versionIncompat = LEBits(word(5), 32..<48)
     /// Newest version whose incompatible features may be used; formats above 1.13 only.
     public static let versionIncompatAllowed = LEBits(word(5), 48..<64)
+    /// From 1.24 on: the option casefold, for directories that say nothing.
+    public static let casefold = LEBits(word(6), 22..<23)
   }
 
   /// Devices a volume can have (`BCH_SB_MEMBERS_MAX`).

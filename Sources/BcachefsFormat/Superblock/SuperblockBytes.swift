@@ -11,16 +11,13 @@ extension LEField {
 extension RawSpan {
   /// A copy of the bytes from `start` to the end; empty when there are none.
   func copyOfBytes(from start: Int) -> [UInt8] {
-    copyOfBytes(in: start..<Swift.max(start, byteCount))
+    start < byteCount ? copyOfBytes(in: start..<byteCount) : []
   }
 
   /// A copy of some bytes.
   /// - Precondition: the span covers `range`.
   func copyOfBytes(in range: Range<Int>) -> [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(range.count)
-    for index in range { result.append(self[LEField<UInt8>(index)]) }
-    return result
+    extracting(range).copiedBytes
   }
 }
 

@@ -49,6 +49,8 @@ extension BKeyType {
   @inlinable public static var loggedOpTruncate: BKeyType { .init(rawValue: 32) }
   @inlinable public static var loggedOpFinsert: BKeyType { .init(rawValue: 33) }
   @inlinable public static var accounting: BKeyType { .init(rawValue: 34) }
+  /// Of 1.29: hides an ancestor snapshot's extent, as `whiteout` does, and has its size.
+  @inlinable public static var extentWhiteout: BKeyType { .init(rawValue: 36) }
 
   /// Upstream's names, by number.
   static let names: [StaticString] = [

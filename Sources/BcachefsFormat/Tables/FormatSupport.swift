@@ -144,6 +144,12 @@ extension Superblock {
     MetadataVersion(rawValue: UInt16(truncatingIfNeeded: self[Layout.versionIncompat]))
   }
 
+  /// Whether directories are casefolded where their inode says nothing (from 1.24 on).
+  public var casefoldsByDefault: Bool { self[Layout.casefold] != 0 }
+
+  /// Whether positions of accounting keys stand in reverse byte order (from 1.15 on).
+  public var swapsAccountingPositions: Bool { version >= MetadataVersion(1, 15) }
+
   /// Whether the replicas entries tell of file data too; from 1.36 on of metadata only.
   public var replicasCoverUserData: Bool { versionIncompat < MetadataVersion(1, 36) }
 }

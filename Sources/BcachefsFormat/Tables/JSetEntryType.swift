@@ -30,6 +30,10 @@ extension JSetEntryType {
   @inlinable public static var overwrite: JSetEntryType { .init(rawValue: 10) }
   @inlinable public static var writeBufferKeys: JSetEntryType { .init(rawValue: 11) }
   @inlinable public static var datetime: JSetEntryType { .init(rawValue: 12) }
+  // Of formats newer than 1.13: good for printing.
+  @inlinable public static var logBKey: JSetEntryType { .init(rawValue: 13) }
+  @inlinable public static var rewindLimit: JSetEntryType { .init(rawValue: 14) }
+  @inlinable public static var rewind: JSetEntryType { .init(rawValue: 15) }
 }
 
 extension JSetEntryType {

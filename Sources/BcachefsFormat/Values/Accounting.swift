@@ -64,8 +64,12 @@ public enum AccountingKey: Hashable, Sendable {
   case inode(number: UInt64)
 
   /// Decodes a position; nil for kinds of newer versions and more devices than fit.
-  public init?(_ position: BPos) {
-    let bytes = PositionBytes(position)
+  ///
+  /// - Parameter isByteSwapped: Whether the position's twenty bytes stand in reverse order, the
+  ///   kind in the highest of the inode, as from 1.15 on (`Superblock.swapsAccountingPositions`).
+  public init?(_ position: BPos, isByteSwapped: Bool = false) {
+    var bytes = PositionBytes(position)
+    if isByteSwapped { bytes.reverse() }
     switch bytes[0] {
     case 0: self = .nrInodes
     case 1: self = .persistentReserved(replicas: bytes[1])
@@ -161,6 +165,11 @@ private struct PositionBytes {
       UInt32(truncatingIfNeeded: integer(at: 0, count: 4)))
   }
 
+  mutating func reverse() {
+    let old = bytes
+    for index in 0..<20 { bytes[index] = old[19 - index] }
+  }
+
   subscript(index: Int) -> UInt8 {
     get { bytes[index] }
     set { bytes[index] = newValue }
@@ -226,11 +235,15 @@ public struct Accounting: ~Escapable {
   }
 
   /// `bch2_accounting_validate`: about the key alone.
-  public static func validate(key: BKey) throws(FormatError) {
+  public static func validate(
+    key: BKey, context: BKeyContext = .none
+  ) throws(FormatError) {
     guard key.version != .zero else {
       throw FormatError(
         .invalid, "bch_accounting", "bversion", fsckError: .accounting_key_version_0)
     }
+    // What follows is about the order of 1.13; newer drivers see to theirs.
+    guard !context.swapsAccountingPositions else { return }
     let position = key.position
     let kind = UInt8(truncatingIfNeeded: position.snapshot)
     guard let decoded = AccountingKey(position) else {
@@ -265,9 +278,13 @@ public struct Accounting: ~Escapable {
   }
 
   /// `nr_inodes  499` (`bch2_accounting_to_text`).
-  public func text(key: BKey) -> String {
-    let kind = UInt8(truncatingIfNeeded: key.position.snapshot)
-    var text = AccountingKey(key.position)?.description ?? "unknown type \(kind)"
+  public func text(key: BKey, context: BKeyContext = .none) -> String {
+    let isSwapped = context.swapsAccountingPositions
+    let kind =
+      isSwapped
+      ? UInt8(key.position.inode >> 56) : UInt8(truncatingIfNeeded: key.position.snapshot)
+    var text =
+      AccountingKey(key.position, isByteSwapped: isSwapped)?.description ?? "unknown type \(kind)"
     for index in 0..<count { text += " \(self[index])" }
     return text
   }

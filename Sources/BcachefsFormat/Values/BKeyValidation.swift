@@ -49,6 +49,8 @@ public struct BKeyContext: Sendable {
   public var maxEncodedExtentSectors: UInt32
   /// Names of targets as options encode them: devices and disk labels.
   public var targetNames: [UInt16: String]
+  /// Whether positions of accounting keys are byte-swapped.
+  public var swapsAccountingPositions = false
 
   public init(
     devices: [Device?], btreeNodeSectors: UInt32 = 0, maxEncodedExtentSectors: UInt32 = 0,

@@ -78,7 +78,9 @@ public enum BKeyValue {
     let least = minValueByteCount(key.type)
     guard value.byteCount >= least else { throw .tooSmall("bkey", value.byteCount, least) }
     switch key.type {
-    case .error, .hashWhiteout, .set:
+    // From 1.34 on an error has a value that says why.
+    case .error: break
+    case .hashWhiteout, .set:
       guard value.byteCount == 0 else {
         throw bad("u64s", UInt64(value.byteCount), .bkey_val_size_nonzero)
       }
@@ -99,7 +101,7 @@ public enum BKeyValue {
     case .lru: try LRUValue.validate(key: key)
     case .backpointer: try Backpointer(decoding: value).validate(key: key, context: context)
     case .bucketGens: _ = try BucketGens(decoding: value)
-    case .accounting: try Accounting.validate(key: key)
+    case .accounting: try Accounting.validate(key: key, context: context)
     // deleted, whiteout, cookie, inline data, logged operations; and types of newer versions.
     default: break
     }
@@ -204,7 +206,7 @@ extension BKeyValue {
     case .bucketGens: return try BucketGens(decoding: value).description
     case .loggedOpTruncate: return try LoggedOpTruncate(decoding: value).description
     case .loggedOpFinsert: return try LoggedOpFinsert(decoding: value).description
-    case .accounting: return try Accounting(decoding: value).text(key: key)
+    case .accounting: return try Accounting(decoding: value).text(key: key, context: context)
     default: return ""
     }
   }

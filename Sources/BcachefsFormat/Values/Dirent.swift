@@ -3,12 +3,14 @@
 //
 // The key's inode is the directory, its offset the name's hash. The name runs from byte 9 to the
 // value's end, less the zero bytes that fill the last word: its length is stored nowhere.
-// In a casefolded directory (bit 7 of the type; versions from 1.18 on) the lengths of the name and
+// In a casefolded directory (bit 7 of the type; versions from 1.24 on) the lengths of the name and
 // of its folded form, whose hash the key has, stand at 11 and 13, and both names from 15 on.
 // Invariants
 //   (1) Names lie within the value, whatever lengths it claims.
 //   (2) A valid value comes back as the same bytes.
 // Source: bcachefs dirent.c.
+
+internal import BcachefsSupport
 
 /// A directory entry (`struct bch_dirent`).
 public struct Dirent: ~Escapable {
@@ -27,6 +29,10 @@ public struct Dirent: ~Escapable {
   /// The name as lookups compare it, in a casefolded directory; else empty.
   public let foldedName: RawSpan
   public let isCasefolded: Bool
+  /// What lookups compare, and what the key's offset is the hash of.
+  @inlinable public var lookupName: RawSpan {
+    @_lifetime(copy self) get { isCasefolded ? foldedName : name }
+  }
   /// What the value says the names' lengths are together, before cutting at its end.
   let nameByteCount: Int
   /// Words of the value.

@@ -16,13 +16,18 @@ public enum ExtentEntry: Hashable, Sendable {
   case crc(ExtentCrc, ExtentCrc.Kind)
   case stripePtr(ExtentStripePtr)
   case rebalance(ExtentRebalance)
+  case flags(ExtentFlags)
+  /// How and where newer drivers want it kept (`struct bch_extent_reconcile`): the word as it is.
+  case reconcile(UInt64)
+  /// Which entry of a reconcile btree stands for a btree node (`struct bch_extent_reconcile_bp`).
+  case reconcileBackpointer(UInt64)
   /// A type that this version does not know, or an entry cut off by the value's end.
   case invalid(word: UInt64)
 
   /// Words it takes on disk; 0 for `.invalid`.
   @inlinable public var u64s: Int {
     switch self {
-    case .ptr, .stripePtr, .rebalance: 1
+    case .ptr, .stripePtr, .rebalance, .flags, .reconcile, .reconcileBackpointer: 1
     case .crc(_, let kind): kind.u64s
     case .invalid: 0
     }
@@ -96,6 +101,15 @@ public struct ExtentEntries: ~Escapable {
     @_lifetime(copy self) get { Iterator(bytes, keySize: keySize) }
   }
 
+  /// What is said of the whole extent; nothing on volumes older than 1.25.
+  public var flags: ExtentFlags {
+    var entries = entries
+    while let entry = entries.next() {
+      if case .flags(let flags) = entry { return flags }
+    }
+    return ExtentFlags()
+  }
+
   /// Every pointer with its checksum, compression and stripe, in order.
   @inlinable public var pointers: PointerIterator {
     @_lifetime(copy self) get { PointerIterator(Iterator(bytes, keySize: keySize)) }
@@ -127,6 +141,9 @@ public struct ExtentEntries: ~Escapable {
       case 0: entry = .ptr(ExtentPtr(word: word))
       case 4: entry = .stripePtr(ExtentStripePtr(word: word))
       case 5: entry = .rebalance(ExtentRebalance(word: word))
+      case 6: entry = .flags(ExtentFlags(word: word))
+      case 7: entry = .reconcile(word)
+      case 8: entry = .reconcileBackpointer(word)
       case let bit:
         guard bit <= 3, let kind = ExtentCrc.Kind(rawValue: UInt8(bit)), left >= kind.u64s &* 8
         else {
@@ -159,7 +176,7 @@ public struct ExtentEntries: ~Escapable {
         case .ptr(let ptr): return DecodedPtr(ptr: ptr, crc: crc, stripe: stripe)
         case .crc(let crc, _): self.crc = crc
         case .stripePtr(let word): stripe = word
-        case .rebalance: break
+        case .rebalance, .flags, .reconcile, .reconcileBackpointer: break
         case .invalid: return nil
         }
       }
@@ -239,6 +256,9 @@ public struct ExtentWriter: Sendable {
     case .crc(let crc, let kind): try append(crc, kind: kind, to: &value)
     case .stripePtr(let stripe): try append(stripe, to: &value)
     case .rebalance(let rebalance): try append(rebalance, to: &value)
+    case .flags(let flags): try append((flags.word, 0, 0), count: 1, to: &value)
+    case .reconcile(let word), .reconcileBackpointer(let word):
+      try append((word, 0, 0), count: 1, to: &value)
     case .invalid(let word):
       throw FormatError(.unsupported, "bch_extent_entry", "type", found: word)
     }

@@ -105,3 +105,19 @@ public struct ExtentRebalance: Hashable, Sendable, BitwiseCopyable {
   /// A target as options encode it.
   @inlinable public var target: UInt16 { UInt16(truncatingIfNeeded: word >> 48) }
 }
+
+/// What is said of the whole extent (`struct bch_extent_flags`, from 1.25 on): entry type bit 6.
+@frozen
+public struct ExtentFlags: Hashable, Sendable, BitwiseCopyable {
+  /// As on disk, after byte order.
+  public var word: UInt64
+
+  @inlinable public init(word: UInt64 = 1 << 6) { self.word = word }
+
+  /// Its data was found to be lost once; what stands there since has a good checksum and is not
+  /// what was written (`BCH_EXTENT_FLAG_poisoned`).
+  @inlinable public var isPoisoned: Bool {
+    get { word & 1 << 7 != 0 }
+    set { word = word & ~(1 << 7) | (newValue ? 1 << 7 : 0) }
+  }
+}

@@ -79,6 +79,9 @@ extension ExtentEntries {
       case .crc(let crc, _): text += crc.description
       case .stripePtr(let stripe): text += stripe.description
       case .rebalance(let rebalance): text += rebalance.text(context: context)
+      case .flags(let flags): text += "flags: \(flags.isPoisoned ? "poisoned" : "")"
+      case .reconcile(let word): text += "reconcile: \(String(word >> 8, radix: 16))"
+      case .reconcileBackpointer(let word): text += "reconcile_bp: idx \(word >> 9)"
       case .invalid(let word):
         let digits = String(word, radix: 16)
         text += "(invalid extent entry "

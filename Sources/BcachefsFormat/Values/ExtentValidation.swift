@@ -32,6 +32,7 @@ extension ExtentEntries {
       case .ptr(let ptr):
         try validate(ptr, seen: &seen, context: context)
         continue
+      case .reconcile, .reconcileBackpointer: break
       case _ where isBTreePtr:
         throw bad("type", UInt64(key.type.rawValue), .btree_ptr_has_non_ptr)
       case .crc(let crc, _): try validate(crc, seen: &seen, context: context, flags: flags)
@@ -40,7 +41,7 @@ extension ExtentEntries {
           throw bad("stripe_ptr", stripe.stripe, .ptr_stripe_redundant)
         }
         seen.pendingStripe = true
-      case .rebalance, .invalid: break
+      case .rebalance, .flags, .invalid: break
       }
     }
     try validateEnd(seen, key: key)

@@ -24,6 +24,10 @@ public struct InodeFlags: OptionSet, Hashable, Sendable {
   public static let backpointerUntrusted = InodeFlags(rawValue: 1 << 8)
   /// A child snapshot has its own version of this inode.
   public static let hasChildSnapshot = InodeFlags(rawValue: 1 << 9)
+  /// A directory below is casefolded (from 1.28 on).
+  public static let hasCaseInsensitive = InodeFlags(rawValue: 1 << 10)
+  /// Hashes of this directory's names are cut to 31 bits (from 1.30 on).
+  public static let direntOffset31Bit = InodeFlags(rawValue: 1 << 11)
 }
 
 /// An inode (`struct bch_inode_unpacked`).
@@ -61,7 +65,8 @@ public struct Inode: Hashable, Sendable, BitwiseCopyable {
   public var nlink: UInt32 = 0
   /// Distinguishes users of one inode number over time.
   public var generation: UInt32 = 0
-  /// Of a device node, as `new_encode_dev` gives it.
+  /// Of a device node, as it is stored (`bi_dev`, a raw `dev_t`); `deviceMajor` and `deviceMinor`
+  /// say what it means.
   public var device: UInt32 = 0
   public var dataChecksum: UInt8 = 0
   public var compression: UInt8 = 0
@@ -106,6 +111,24 @@ public struct Inode: Hashable, Sendable, BitwiseCopyable {
   /// What a directory entry that names it says (`inode_d_type`).
   @inlinable public var direntType: UInt8 {
     subvolume != 0 ? Dirent.subvolumeType : UInt8(mode >> 12)
+  }
+
+  /// Whether `device` can only be user space's `dev_t`. The driver stores the kernel's own, 12 bits
+  /// of major above 20 of minor; bcachefs-tools stores what stat(2) gave it. A kernel's number with
+  /// major 0 and a minor of 256 or more is no device that anybody makes, and what stat(2) gives for
+  /// any device with a minor below 256 is just that.
+  private var deviceIsUserSpace: Bool { device >> 20 == 0 && device >> 8 != 0 }
+
+  /// Major number of a device node.
+  public var deviceMajor: UInt32 { deviceIsUserSpace ? device >> 8 : device >> 20 }
+
+  /// Minor number of a device node.
+  public var deviceMinor: UInt32 { deviceIsUserSpace ? device & 0xff : device & 0xf_ffff }
+
+  /// Stores a device node's numbers as the driver does, of a major below 4096 and a minor below
+  /// 2^20; what is above is cut off.
+  public mutating func setDevice(major: UInt32, minor: UInt32) {
+    device = major << 20 | minor & 0xf_ffff
   }
 
   /// Links as `st_nlink` counts them (`bch2_inode_nlink_get`).

@@ -5,6 +5,8 @@
 // Invariants
 //   (1) Decoding then encoding over a copy of a value gives the same bytes.
 
+internal import BcachefsSupport
+
 /// Space promised and not yet allocated (`struct bch_reservation`).
 @frozen
 public struct Reservation: Hashable, Sendable, BitwiseCopyable {
@@ -140,8 +142,11 @@ extension LRUValue: CustomStringConvertible {
 /// A file's share of an indirect extent (`struct bch_reflink_p`).
 @frozen
 public struct ReflinkP: Hashable, Sendable, BitwiseCopyable {
-  /// Sector in the reflink btree where this key's data starts.
+  /// Sector in the reflink btree where this key's data starts, 56 bits.
   public var index: UInt64
+  /// What versions from 1.16 on keep above the index: bit 0, the indirect extent was missing once;
+  /// bit 1, this file's options may be given to it.
+  public var flags: UInt8 = 0
   /// Sectors before `index` and after this key's end that it also holds a reference on.
   public var frontPad: UInt32
   public var backPad: UInt32
@@ -158,12 +163,15 @@ public struct ReflinkP: Hashable, Sendable, BitwiseCopyable {
   /// - Throws: `.truncated` below 16 bytes.
   public init(decoding value: RawSpan) throws(FormatError) {
     guard value.byteCount >= 16 else { throw .tooSmall("bch_reflink_p", value.byteCount, 16) }
-    self.init(index: value[LEField(0)], frontPad: value[LEField(8)], backPad: value[LEField(12)])
+    let word: UInt64 = value[LEField(0)]
+    self.init(
+      index: word & (1 << 56 &- 1), frontPad: value[LEField(8)], backPad: value[LEField(12)])
+    flags = UInt8(word >> 56)
   }
 
   /// - Precondition: room for 16 bytes.
   public func encode(into value: inout MutableRawSpan) {
-    value[LEField<UInt64>(0)] = index
+    value[LEField<UInt64>(0)] = index & (1 << 56 &- 1) | UInt64(flags) << 56
     value[LEField<UInt32>(8)] = frontPad
     value[LEField<UInt32>(12)] = backPad
   }

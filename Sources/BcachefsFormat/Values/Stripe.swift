@@ -23,7 +23,11 @@ public struct Stripe: ~Escapable {
   public struct Head: Hashable, Sendable, BitwiseCopyable {
     /// Of each block.
     public var sectors: UInt16
+    /// How parity is made, below 16; 0 is P and Q.
     public var algorithm: UInt8
+    /// Bits 4 to 7 of the algorithm's byte, for what newer drivers still have to do with it (bit 4
+    /// needs_reconcile, 5 to 7 can_widen); 0 in 1.13.
+    public var pendingWork: UInt8
     /// Data and redundancy together.
     public var blockCount: UInt8
     public var redundantCount: UInt8
@@ -36,10 +40,12 @@ public struct Stripe: ~Escapable {
 
     @inlinable public init(
       sectors: UInt16, algorithm: UInt8 = 0, blockCount: UInt8, redundantCount: UInt8,
-      checksumGranularityBits: UInt8, checksumType: UInt8, diskLabel: UInt8 = 0
+      checksumGranularityBits: UInt8, checksumType: UInt8, diskLabel: UInt8 = 0,
+      pendingWork: UInt8 = 0
     ) {
       self.sectors = sectors
-      self.algorithm = algorithm
+      self.algorithm = algorithm & 15
+      self.pendingWork = pendingWork & 15
       self.blockCount = blockCount
       self.redundantCount = redundantCount
       self.checksumGranularityBits = checksumGranularityBits
@@ -73,7 +79,7 @@ public struct Stripe: ~Escapable {
     /// - Precondition: room for 8 bytes.
     public func encode(into value: inout MutableRawSpan) {
       value[LEField<UInt16>(0)] = sectors
-      value[LEField<UInt8>(2)] = algorithm
+      value[LEField<UInt8>(2)] = algorithm | pendingWork << 4
       value[LEField<UInt8>(3)] = blockCount
       value[LEField<UInt8>(4)] = redundantCount
       value[LEField<UInt8>(5)] = checksumGranularityBits
@@ -87,10 +93,12 @@ public struct Stripe: ~Escapable {
   public init(decoding value: RawSpan) throws(FormatError) {
     guard value.byteCount >= 8 else { throw .tooSmall("bch_stripe", value.byteCount, 8) }
     bytes = value
+    let algorithm = value[LEField<UInt8>(2)]
     head = Head(
-      sectors: value[LEField(0)], algorithm: value[LEField(2)], blockCount: value[LEField(3)],
+      sectors: value[LEField(0)], algorithm: algorithm, blockCount: value[LEField(3)],
       redundantCount: value[LEField(4)], checksumGranularityBits: value[LEField(5)],
-      checksumType: value[LEField(6)], diskLabel: value[LEField(7)])
+      checksumType: value[LEField(6)], diskLabel: value[LEField(7)],
+      pendingWork: algorithm >> 4)
   }
 
   /// The pointer to a block, nil if there is no such block in the value.

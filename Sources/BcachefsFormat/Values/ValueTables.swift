@@ -69,21 +69,3 @@ extension RawSpan {
 func hexByte(_ byte: UInt8) -> String {
   (byte < 16 ? "0" : "") + String(byte, radix: 16)
 }
-
-extension MutableRawSpan {
-  /// Copies all of `source` to `byteOffset`.
-  ///
-  /// - Precondition: there is room.
-  @inlinable @_lifetime(self: copy self)
-  mutating func copy(_ source: RawSpan, to byteOffset: Int) {
-    var at = 0
-    while at &+ 8 <= source.byteCount {
-      self[LEField<UInt64>(byteOffset &+ at)] = source[LEField<UInt64>(at)]
-      at &+= 8
-    }
-    while at < source.byteCount {
-      self[LEField<UInt8>(byteOffset &+ at)] = source[LEField<UInt8>(at)]
-      at &+= 1
-    }
-  }
-}

@@ -7,6 +7,8 @@
 // and groups by an id (4 bytes).
 // Source: bcachefs xattr.c, acl.c.
 
+internal import BcachefsSupport
+
 /// An extended attribute (`struct bch_xattr`).
 public struct Xattr: ~Escapable {
   /// `KEY_TYPE_XATTR_INDEX_*`

@@ -11,6 +11,7 @@
 //   (1) A crash image is a new device: its pages are shared until written, the original unharmed.
 //   (2) It depends on the recorded run, the moment, the choice and its seed, on nothing else.
 
+internal import BcachefsSupport
 internal import Synchronization
 
 /// Which of the changes since the last flush survive a crash.
@@ -86,12 +87,12 @@ extension SimulatedDevice {
         change.apply(to: &contents, byteCount: &byteCount)
       }
     case .subset(let seed):
-      var generator = SeededGenerator(seed: seed)
+      var generator = SplitMix64(seed: seed)
       for change in changes where generator.chance(0.5) {
         change.apply(to: &contents, byteCount: &byteCount)
       }
     case .tornSubset(let seed):
-      var generator = SeededGenerator(seed: seed)
+      var generator = SplitMix64(seed: seed)
       for change in changes {
         switch generator.below(3) {
         case 0: change.apply(to: &contents, byteCount: &byteCount)
@@ -110,7 +111,7 @@ extension SimulatedDevice {
 extension SimulatedDevice.Change {
   /// Some sectors of a write; changes of other kinds are small, and happen whole or not at all.
   fileprivate func applyTorn(
-    to contents: inout PageStore, byteCount: inout UInt64, _ generator: inout SeededGenerator
+    to contents: inout PageStore, byteCount: inout UInt64, _ generator: inout SplitMix64
   ) {
     guard case .write(let data) = kind else { return }
     let tearing: SimulatedTearing = generator.chance(0.5) ? .prefix : .sectors

@@ -12,6 +12,8 @@
 //   (3) A misdirected write stays within the device, and does not land where it belongs.
 // Locks: all under the device's mutex.
 
+internal import BcachefsSupport
+
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -185,7 +187,7 @@ extension SimulatedDevice.State {
 
   /// The ranges of sectors that a torn write of `sectors` leaves on the medium; never all.
   static func torn(
-    sectors: Int, _ tearing: SimulatedTearing, _ generator: inout SeededGenerator
+    sectors: Int, _ tearing: SimulatedTearing, _ generator: inout SplitMix64
   ) -> [Range<Int>] {
     guard sectors > 0 else { return [] }
     switch tearing {

@@ -16,6 +16,7 @@
 //   (3) A read-only BlockDevice never comes here to change anything.
 // Locks: one mutex around all state; latency is spent outside it.
 
+internal import BcachefsSupport
 internal import Synchronization
 
 #if canImport(Glibc)
@@ -77,7 +78,7 @@ public final class SimulatedDevice: Sendable {
     self.configuration = configuration
     state = Mutex(
       State(
-        generator: SeededGenerator(seed: seed), byteCount: byteCount, faults: faults,
+        generator: SplitMix64(seed: seed), byteCount: byteCount, faults: faults,
         current: contents, durable: contents, durableByteCount: byteCount))
   }
 
@@ -104,7 +105,7 @@ public final class SimulatedDevice: Sendable {
   }
 
   struct State: Sendable {
-    var generator: SeededGenerator
+    var generator: SplitMix64
     var byteCount: UInt64
     var faults: [SimulatedFaultRule]
     var current: PageStore

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // What can go wrong with a simulated device, and when: plain values, decided from one seed.
 
+internal import BcachefsSupport
+
 /// One way in which a device fails.
 public enum SimulatedFault: Sendable, Equatable {
   /// A read answers EIO.
@@ -74,20 +76,7 @@ public struct SimulatedOperation: Sendable, Equatable {
   public let fault: SimulatedFault?
 }
 
-/// A fast generator with a 64-bit state (SplitMix64): the same seed, the same numbers, everywhere.
-public struct SeededGenerator: RandomNumberGenerator, Sendable {
-  private var state: UInt64
-
-  public init(seed: UInt64) { state = seed }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    value = (value ^ (value >> 27)) &* 0x94d0_49bb_1331_11eb
-    return value ^ (value >> 31)
-  }
-
+extension SplitMix64 {
   /// Uniform in 0 ..< `bound`, which must not be 0; fixed here, as the standard library's method
   /// may change.
   mutating func below(_ bound: UInt64) -> UInt64 { next().multipliedFullWidth(by: bound).high }

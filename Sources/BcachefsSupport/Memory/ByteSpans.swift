@@ -49,6 +49,19 @@ extension InlineArray where Element == UInt8 {
 }
 
 extension RawSpan {
+  /// A copy of the bytes.
+  @inlinable public var copiedBytes: [UInt8] {
+    unsafe withUnsafeBytes { unsafe [UInt8]($0) }
+  }
+
+  /// Whether the bytes are these.
+  @inlinable public func elementsEqual(_ bytes: [UInt8]) -> Bool {
+    guard byteCount == bytes.count else { return false }
+    return unsafe withUnsafeBytes { own in
+      unsafe bytes.withUnsafeBytes { other in unsafe own.elementsEqual(other) }
+    }
+  }
+
   /// A little-endian number at a byte offset.
   ///
   /// - Precondition: It lies within the span.

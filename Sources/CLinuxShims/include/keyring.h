@@ -17,7 +17,8 @@ int linux_key_find(int32_t keyring, const char *description, int32_t *key);
 /// Reads a key's payload; `byte_count` becomes its whole size, even when the buffer is smaller.
 int linux_key_read(int32_t key, void *buffer, size_t capacity, size_t *byte_count);
 
-/// Adds a key of type "user" to a keyring, in the place of one with the same description.
+/// Adds a key of type "user" to a keyring, in the place of one with the same description. All
+/// processes of the user may read it, whether their session has the keyring or not.
 int linux_key_add(
     int32_t keyring, const char *description, const void *payload, size_t byte_count);
 

@@ -6,7 +6,7 @@ internal import TestSupport
 internal import Testing
 
 @Suite struct CopyTests {
-  @Test(.enabled(if: isRoot), arguments: SampleVolume.fixtures + SampleVolume.corpus)
+  @Test(.enabled(if: isRoot), arguments: SampleVolume.all)
   func getGivesWhatTheDriverShowed(sample: SampleVolume) throws {
     try ReadFixture.with(sample) { fixture in
       try withRoomyFolder { target in
@@ -24,7 +24,7 @@ internal import Testing
     }
   }
 
-  @Test(.enabled(if: isRoot), arguments: SampleVolume.fixtures + SampleVolume.corpus)
+  @Test(.enabled(if: isRoot), arguments: SampleVolume.all)
   func tarUnpacksWhatTheDriverShowed(sample: SampleVolume) throws {
     try ReadFixture.with(sample) { fixture in
       try withRoomyFolder { target in

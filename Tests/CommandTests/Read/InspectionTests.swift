@@ -48,7 +48,7 @@ internal import Testing
   }
 
   /// Buckets of all kinds are all the buckets there are.
-  @Test(arguments: SampleVolume.fixtures.filter { $0.passphrase == nil })
+  @Test(arguments: (SampleVolume.fixtures + SampleVolume.newest).filter { $0.passphrase == nil })
   func usageAccountsForEveryBucket(sample: SampleVolume) throws {
     try ReadFixture.with(sample) { fixture in
       let usage = try jsonObject(try bcachefs("fs", "usage", "--json", fixture.volume))
@@ -57,6 +57,52 @@ internal import Testing
         let sum = data.reduce(0) { $0 + (($1["buckets"] as? Int) ?? 0) }
         #expect(sum == device["buckets"] as? Int)
       }
+    }
+  }
+
+  /// What the map says of a file's places is where its bytes are.
+  @Test func mapOfAFileLeadsToItsBytes() throws {
+    try ReadFixture.with(try SampleVolume.fixture("plain")) { fixture in
+      let path = "tree/sizes/random-8192"
+      let stat = try jsonObject(
+        try fixture.run("stat", ["--extents", "--json", fixture.volume, path]))
+      let contents = try fixture.run("cat", [fixture.volume, path]).standardOutput
+      let image = try readFile(try #require(fixture.images.first))
+      var found: [UInt8] = []
+      for extent in try #require(stat["extents"] as? [[String: Any]]) {
+        let copies = try #require(extent["copies"] as? [[String: Any]])
+        let copy = try #require(copies.first)
+        #expect(copy["compression"] as? String == "none" && copy["device"] as? Int == 0)
+        let sector = try #require(copy["sector"] as? Int)
+        let start = try #require(extent["start"] as? Int)
+        let end = try #require(extent["end"] as? Int)
+        found += image[sector * 512..<sector * 512 + end - start]
+      }
+      #expect(found.starts(with: contents) && contents.count == 8192)
+      let text = try fixture.run("stat", ["--extents", fixture.volume, path]).text
+      #expect(text.contains("\nExtent: bytes 0-8191 data\n        device 0 ("))
+    }
+  }
+
+  @Test(.enabled(if: SampleVolume.newest.contains { $0.name == "newest-casefold" }))
+  func casefoldedNamesAreFoundInAnySpelling() throws {
+    let sample = try #require(SampleVolume.newest.first { $0.name == "newest-casefold" })
+    try ReadFixture.with(sample) { fixture in
+      #expect(try fixture.run("cat", [fixture.volume, "TREE/names/PLAIN"]).text == "plain")
+      let stat = try fixture.run(
+        "stat", [fixture.volume, "tree/NAMES/\u{dc}N\u{cf}C\u{d8}D\u{c9}"])
+      #expect(stat.status == 0 && stat.text.contains("Size: 11 "))
+      // Decomposed, and with a character that is ignored.
+      let other = try fixture.run(
+        "stat", [fixture.volume, "tree/names/u\u{308}ni\u{308}c\u{f8}\u{ad}d\u{e9}"])
+      #expect(other.status == 0)
+      let listed = try fixture.run("ls", ["-a", fixture.volume, "Tree/Names"]).text
+      #expect(listed.contains("plain\n"))
+      let got = try fixture.run(
+        "get", [fixture.volume, "TREE/LINKS/ORIGIN", "\(fixture.folder)/o"])
+      #expect(got.status == 0)
+      #expect(try readFile("\(fixture.folder)/o") == Array("three names\n".utf8))
+      #expect(try fixture.run("stat", [fixture.volume, "tree/names/plainer"]).status == 66)
     }
   }
 

@@ -11,7 +11,7 @@ import Testing
 @testable import Bcachefs
 
 @Suite struct DegradedVolumeTests {
-  static let several = (SampleVolume.fixtures + SampleVolume.corpus + SampleVolume.newest)
+  static let several = SampleVolume.all
     .filter { $0.images.count > 1 }
 
   @Test(arguments: several)

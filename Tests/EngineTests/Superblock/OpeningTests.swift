@@ -12,7 +12,7 @@ import Testing
 @Suite struct OpeningTests {
   static let unlocked = UnlockSource(usesKeyring: false) { _ in "correct horse" }
 
-  @Test(arguments: SampleVolume.fixtures + SampleVolume.corpus + SampleVolume.newest)
+  @Test(arguments: SampleVolume.all)
   func everyVolumeOpensWithDevicesInAnyOrderAndStaysAsItWas(volume: SampleVolume) throws {
     try withTemporaryFolder { folder in
       let paths = try volume.unpack(into: folder)

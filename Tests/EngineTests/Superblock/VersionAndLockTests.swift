@@ -119,7 +119,7 @@ import Testing
     try withTemporaryFolder { folder in
       let paths = try SampleVolume.fixture("encrypted").unpack(into: folder)
       let sources = VolumeSources(paths: paths)
-      #expect(try VolumeUnlock.needsPassphrase(sources))
+      #expect(try VolumeUnlock.state(of: sources) == .locked)
       #expect(throws: VolumeError.self) {
         try VolumeUnlock.addKey(of: sources, from: UnlockSource { _ in "wrong" })
       }
@@ -127,6 +127,7 @@ import Testing
       defer { KernelKeyring.user.remove(described: name) }
       let media = try VolumeOpener.open(sources)
       #expect(media.key != nil)
+      #expect(try VolumeUnlock.state(of: sources) == .unlocked)
       #expect(name == "bcachefs:\(media.superblock.userUUID)")
     }
   }

@@ -75,15 +75,36 @@ struct ExtentCrcTests {
     #expect(iterator.next() == nil)
   }
 
+  /// flags (1.25), reconcile and reconcile_bp (1.33) have one word each.
+  @Test func entriesOfNewerVersionsAreSteppedOver() {
+    var value = [UInt8](repeating: 0, count: 40)
+    value[0] = 1 << 6 | 1 << 7
+    value[8] = 1 << 7
+    value[17] = 1
+    value[24] = 1
+    value[31] = 9
+    value[32] = 1
+    let entries = ExtentEntries(value.raw, keySize: 8)
+    #expect(entries.flags.isPoisoned)
+    var iterator = entries.entries
+    #expect(iterator.next() == .flags(ExtentFlags(word: 0xc0)))
+    #expect(iterator.next() == .reconcile(0x80))
+    #expect(iterator.next() == .reconcileBackpointer(0x100))
+    var pointers = entries.pointers
+    #expect(pointers.next()?.ptr.generation == 9)
+    #expect(pointers.next()?.ptr.generation == 0)
+    #expect(pointers.next() == nil)
+  }
+
   @Test func anUnknownEntryEndsTheWalk() {
     var value = [UInt8](repeating: 0, count: 24)
     value[0] = 1
-    value[8] = 1 << 6
+    value[9] = 1 << 1
     value[16] = 1
     let entries = ExtentEntries(value.raw, keySize: 8)
     var iterator = entries.entries
     #expect(iterator.next() == .ptr(ExtentPtr(word: 1)))
-    #expect(iterator.next() == .invalid(word: 64))
+    #expect(iterator.next() == .invalid(word: 512))
     #expect(iterator.next() == nil)
     var cut = ExtentEntries([8, 0, 0, 0, 0, 0, 0, 0].raw, keySize: 8).entries
     #expect(cut.next() == .invalid(word: 8))
@@ -98,6 +119,34 @@ struct ExtentCrcTests {
         try writer.append(ExtentPtr(word: 1), to: &$0)
       }
     }
+  }
+}
+
+/// Device numbers: the driver's `dev_t`, and user space's where it can be nothing else.
+struct DeviceNumberTests {
+  @Test(
+    arguments: [
+      // The driver's: major << 20 | minor.
+      (7 << 20 | 3, 7, 3), (1 << 20 | 0xf_ffff, 1, 0xf_ffff), (4095 << 20, 4095, 0),
+      (0, 0, 0), (255, 0, 255),
+      // What stat(2) gives for 7:3, 8:255, 259:0.
+      (0x703, 7, 3), (0x8ff, 8, 255), (0x10300, 259, 0), (0xf_ffff, 4095, 255),
+      // 8:256 and 259:300 in user space's encoding are devices of the driver's, too.
+      (0x10_0800, 1, 0x800), (0x11_032c, 1, 0x1_032c),
+    ] as [(UInt32, UInt32, UInt32)])
+  func numberIsUserSpacesOnlyWhereTheDriverHasNoSuchDevice(
+    raw: UInt32, major: UInt32, minor: UInt32
+  ) {
+    var inode = Inode()
+    inode.device = raw
+    #expect(inode.deviceMajor == major && inode.deviceMinor == minor)
+  }
+
+  @Test func numbersAreStoredAsTheDriverDoes() {
+    var inode = Inode()
+    inode.setDevice(major: 259, minor: 300)
+    #expect(inode.device == 259 << 20 | 300)
+    #expect(inode.deviceMajor == 259 && inode.deviceMinor == 300)
   }
 }
 
@@ -224,6 +273,18 @@ struct PositionTests {
     #expect(keys[2].position == BPos(0, 1 | 5 << 8 | 200 << 16, 0x0103_0402))
     #expect(keys[2].description == "replicas user: 1/3 [1 5 200]")
     #expect(AccountingKey(BPos(0, 0, 9)) == nil)
+    // From 1.15 on in reverse byte order: keys of a volume of 1.39.
+    let swapped: [(UInt64, AccountingKey)] = [
+      (0, .nrInodes), (216_174_981_137_039_360, .deviceDataType(device: 0, dataType: 2)),
+      (432_345_564_210_855_936, .snapshot(id: .max)), (433_471_464_134_410_240, .btree(id: 4)),
+      (
+        145_242_191_789_293_568,
+        .replicas(AccountingReplicas(dataType: 4, required: 1, devices: [0]))
+      ),
+    ]
+    for (inode, key) in swapped {
+      #expect(AccountingKey(BPos(inode, 0, 0), isByteSwapped: true) == key)
+    }
     #expect(AccountingKey(BPos(0, 0, 2 | 17 << 16)) == nil)
   }
 }

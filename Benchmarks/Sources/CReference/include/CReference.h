@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // What the libraries reach when a C loop calls them directly: the figures to compare with.
 #pragma once
+#include "CAllocations.h"
+#include "CKeyStore.h"
+
 #include <stddef.h>
 #include <stdint.h>
 

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+// Programs that are measured as a whole, and where their files go.
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+enum Program {
+  /// The release build that is measured.
+  static let bcachefs = ".build/release/bcachefs"
+
+  /// Memory if there is such a place, so that no disk is measured.
+  static let scratchFolder: String = {
+    let base = unsafe access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp"
+    return "\(base)/bcachefs-bench.\(getpid())"
+  }()
+
+  /// Ends with advice unless the release build is there.
+  static func requireRelease() {
+    guard unsafe access(bcachefs, X_OK) == 0 else {
+      print("build it first: swift build -c release --product bcachefs (make bench does)")
+      exit(1)
+    }
+  }
+
+  /// Runs a program, silent, to its end.
+  ///
+  /// - Returns: its peak memory in MiB; nil if it is not there or fails.
+  static func run(_ arguments: [String]) -> Int? {
+    var actions = unsafe posix_spawn_file_actions_t()
+    _ = unsafe posix_spawn_file_actions_init(&actions)
+    defer { _ = unsafe posix_spawn_file_actions_destroy(&actions) }
+    for descriptor in [STDOUT_FILENO, STDERR_FILENO] {
+      _ = unsafe posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_WRONLY, 0)
+    }
+    var pointers = unsafe [UnsafeMutablePointer<CChar>?]()
+    for argument in arguments { unsafe pointers.append(strdup(argument)) }
+    unsafe pointers.append(nil)
+    defer { for index in arguments.indices { unsafe free(pointers[index]) } }
+    var process = pid_t()
+    guard unsafe posix_spawnp(&process, arguments[0], &actions, nil, pointers, environ) == 0 else {
+      return nil
+    }
+    var (status, usage) = (Int32(0), rusage())
+    guard unsafe wait4(process, &status, 0, &usage) == process, status == 0 else { return nil }
+    return usage.ru_maxrss / 1024
+  }
+
+  static func remove(_ path: String) { _ = run(["rm", "-rf", path]) }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+// Volumes with several devices lose one, or have one full of noise: everything still comes out.
+//
+// Noise is written at a thousand places of a device, of random length, the first superblock among
+// them; a failure names the seed.
+
+internal import BcachefsSupport
+internal import Foundation
+internal import TestSupport
+internal import Testing
+
+@Suite struct DamagedDeviceTests {
+  /// What has at least two copies of everything.
+  static let redundant = (SampleVolume.fixtures + SampleVolume.corpus).filter {
+    ["replicas", "ec", "stripes"].contains($0.name)
+  }
+
+  private func expectAll(
+    _ fixture: ReadFixture, _ images: [String], options: [String], _ comment: Comment
+  ) throws {
+    try withRoomyFolder { target in
+      let volume = images.joined(separator: ":")
+      let result = try fixture.run("get", options + [volume, "/", "\(target)/out"])
+      #expect(result.status == 0, "\(comment): \(result.standardError)")
+      #expect(!result.standardError.isEmpty, comment)
+      let seen = try ReadFixture.manifest(of: "\(target)/out")
+      let expected = try fixture.sample.manifest()
+      #expect(
+        ReadFixture.comparable(seen, withSockets: true)
+          == ReadFixture.comparable(expected, withSockets: true), comment)
+    }
+  }
+
+  @Test(.enabled(if: isRoot), arguments: redundant)
+  func everythingComesOutWithoutAnyOneDevice(sample: SampleVolume) throws {
+    try ReadFixture.with(sample) { fixture in
+      for missing in fixture.images.indices {
+        var rest = fixture.images
+        rest.remove(at: missing)
+        try expectAll(fixture, rest, options: ["--degraded"], "without device \(missing)")
+      }
+    }
+  }
+
+  @Test(.enabled(if: isRoot))
+  func everythingComesOutOfPAndQWithoutAnyTwoDevices() throws {
+    try ReadFixture.with(try SampleVolume.fixture("stripes")) { fixture in
+      for first in fixture.images.indices {
+        for second in fixture.images.indices where first < second {
+          let rest = fixture.images.indices.filter { $0 != first && $0 != second }
+          try expectAll(
+            fixture, rest.map { fixture.images[$0] }, options: ["--degraded"],
+            "without devices \(first) and \(second)")
+        }
+      }
+    }
+  }
+
+  @Test(.enabled(if: isRoot), arguments: redundant)
+  func everythingComesOutWithNoiseOnAnyOneDevice(sample: SampleVolume) throws {
+    try ReadFixture.with(sample) { fixture in
+      for seed in UInt64(1)...2 {
+        for noisy in fixture.images.indices {
+          let path = "\(fixture.folder)/noisy"
+          try Noise.copy(
+            fixture.images[noisy], to: path, seed: seed * 16 + UInt64(noisy), places: 1000)
+          var images = fixture.images
+          images[noisy] = path
+          try expectAll(
+            fixture, images, options: ["--degraded"], "seed \(seed), device \(noisy)")
+        }
+      }
+    }
+  }
+
+  @Test(.enabled(if: isRoot))
+  func aMemberWhoseSuperblocksAreLostCountsAsMissing() throws {
+    try ReadFixture.with(try SampleVolume.fixture("replicas")) { fixture in
+      let path = "\(fixture.folder)/lost"
+      try Noise.copy(fixture.images[1], to: path, seed: 7, places: 0)
+      try Noise.overwriteAll(path, seed: 7)
+      let images = [fixture.images[0], path]
+      let refusal = try fixture.run("ls", [images.joined(separator: ":")])
+      #expect(refusal.status == 65)
+      #expect(refusal.standardError.contains("open the volume with the option degraded"))
+      try expectAll(fixture, images, options: ["--degraded"], "all of device 1 is noise")
+    }
+  }
+}
+
+/// Noise over image files.
+enum Noise {
+  /// A copy of an image with noise at random places; the first superblock is always hit.
+  static func copy(_ source: String, to path: String, seed: UInt64, places: Int) throws {
+    var generator = SplitMix64(seed: seed)
+    var bytes = try readFile(source)
+    if places > 0 { overwrite(&bytes, 4096..<8192, &generator) }
+    for _ in 0..<places {
+      // Lengths from a byte to 64 KiB, as many short as long ones.
+      let length = Int.random(
+        in: 1...1 << Int.random(in: 0...16, using: &generator), using: &generator)
+      let start = Int.random(in: 0...bytes.count - length, using: &generator)
+      overwrite(&bytes, start..<start + length, &generator)
+    }
+    try writeFile(path, bytes)
+  }
+
+  /// Nothing is left of what was there.
+  static func overwriteAll(_ path: String, seed: UInt64) throws {
+    var generator = SplitMix64(seed: seed)
+    var bytes = try readFile(path)
+    overwrite(&bytes, bytes.indices, &generator)
+    try writeFile(path, bytes)
+  }
+
+  private static func overwrite(
+    _ bytes: inout [UInt8], _ range: Range<Int>, _ generator: inout SplitMix64
+  ) {
+    var index = range.lowerBound
+    while index < range.upperBound {
+      var word = generator.next()
+      let end = min(index + 8, range.upperBound)
+      while index < end {
+        bytes[index] = UInt8(truncatingIfNeeded: word)
+        word >>= 8
+        index += 1
+      }
+    }
+  }
+}
