@@ -3,8 +3,8 @@
 //
 // How it works
 //   Sorted lists stand on a stack, oldest first. A list is merged with the one before it as soon as
-//   that one is at most twice as long, so that lengths halve at least from one to the next: an entry
-//   is moved a logarithm of times, whatever the number of lists.
+//   that one is at most twice as long, so that lengths halve at least from one to the next: an
+//   entry is moved a logarithm of times, whatever the number of lists.
 // Invariants
 //   (1) Only neighbours are merged, and the newer one wins: the order of writing decides.
 

@@ -2,8 +2,8 @@
 // The first names of files that have several, for an archive to point back to.
 //
 // How it works
-//   A name is kept with the number of its directory, a directory with that of the one above it. Only
-//   directories that hold such files are numbered, and those above them.
+//   A name is kept with the number of its directory, a directory with that of the one above it.
+//   Only directories that hold such files are numbered, and those above them.
 // Invariants
 //   (1) Memory is that of the names, however long the paths are: each component is kept once.
 

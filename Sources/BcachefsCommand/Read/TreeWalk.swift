@@ -5,9 +5,10 @@
 //   1. A stack holds the directories on the way down, each with the names that are still to come.
 //      Names are fetched in batches, so a directory of any size takes little memory; where they are
 //      wanted in order, all of a directory's are fetched at once.
-//   2. A directory says in its inode where its name stands: in which subvolume, directory and place.
-//      One that is found elsewhere, as only damage makes it, is remembered and entered once. So is
-//      the walk's root. Each directory has one place, so a circle is entered at one of these.
+//   2. A directory says in its inode where its name stands: in which subvolume, directory and
+//      place. One that is found elsewhere, as only damage makes it, is remembered and entered once.
+//      So is the walk's root. Each directory has one place: a circle is entered at one of these.
+//   3. Names that no file can have (`..`, or with a `/`) are damage and left out.
 // Invariants
 //   (1) Memory does not grow with the number of files (unless sorted: with those of one directory),
 //       and paths are at most `pathByteMax` long.
@@ -93,6 +94,10 @@ struct TreeWalk {
     _ child: DirectoryEntry, _ isLast: Bool, in parent: WalkEntry
   ) -> WalkEntry? {
     let path = parent.path + (parent.path.isEmpty ? [] : [UInt8(ascii: "/")]) + child.name
+    guard Self.isName(child.name) else {
+      damage.add(parent.path, "left out: no file can be called \"\(SafeText.text(child.name))\"")
+      return nil
+    }
     do throws(VolumeError) {
       let attributes = try volume.attributes(child.id)
       return WalkEntry(
@@ -102,6 +107,13 @@ struct TreeWalk {
       damage.add(path, error.description)
       return nil
     }
+  }
+
+  /// Whether it names something in a directory: it would lead elsewhere where a copy is made.
+  private static func isName(_ name: [UInt8]) -> Bool {
+    let dot = UInt8(ascii: ".")
+    return !name.isEmpty && name != [dot] && name != [dot, dot]
+      && !name.contains { $0 == 0 || $0 == UInt8(ascii: "/") }
   }
 
   private func isRepeated(

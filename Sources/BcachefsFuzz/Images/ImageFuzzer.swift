@@ -2,8 +2,8 @@
 // Whole volumes, changed in all ways, opened, listed, read and exported.
 //
 // How it works
-//   A case picks a base and changes a copy of it (VolumeMutator), opens what is left of its devices,
-//   and asks for all that can be asked (VolumeContents).
+//   A case picks a base and changes a copy of it (VolumeMutator), opens what is left of its
+//   devices, and asks for all that can be asked (VolumeContents).
 // Invariants
 //   (1) No trap (CurrentCase says which case it was), `secondsMax` of processor time a case, and no
 //       more than `memoryMax` bytes beyond what the bases take.
@@ -36,7 +36,7 @@ final class ImageFuzzer: Fuzzer {
 
   var summary: String? {
     "\(openedCount) opened, \(damagedCount) with damage, \(comparedCount) compared; "
-      + "the slowest took \(slowest / 1_000_000) ms"
+      + "the slowest took \(slowest / 1_000_000) ms, all at most \(ProcessUse.peakBytes >> 20) MiB"
   }
 
   /// - Parameter isStored: Volumes of the corpus, not built ones.
@@ -81,8 +81,9 @@ final class ImageFuzzer: Fuzzer {
     if random.oneIn(4) { options[.veryDegraded] = 1 }
     if random.oneIn(8) { options[.noSplitbrainCheck] = 1 }
     let chosen = options
+    let cacheBytes = random.oneIn(4) ? 0 : 32 << 20
     let opened = mayFail { () throws(VolumeError) in
-      try Volume.open(devices: devices, options: chosen, cacheBytes: 32 << 20)
+      try Volume.open(devices: devices, options: chosen, cacheBytes: cacheBytes)
     }
     guard let opened else { return }
     openedCount += 1

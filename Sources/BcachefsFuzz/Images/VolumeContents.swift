@@ -4,8 +4,8 @@
 // How it works
 //   1. The tree is walked from the root, breadth first, each file once a name; of a damaged volume
 //      at most `directoryMax` directories. Nothing that fails ends the walk.
-//   2. Contents are read up to `contentMax` bytes a file, past damage: ranges that are lost are kept
-//      beside them.
+//   2. Contents are read up to `contentMax` bytes a file, past damage: ranges that are lost are
+//      kept beside them.
 //   3. Everything else that can be asked of a volume is asked: keys of all btrees, nodes, usage,
 //      subvolumes, the journal, an archive.
 // Invariants
@@ -24,10 +24,16 @@ struct ReadFile {
   /// Its first bytes, and which of them were lost.
   var bytes: [UInt8]?
   var lost: [Range<UInt64>] = []
+  /// More of it, read where an error would have been thrown: offset, bytes.
+  var pieces: [(offset: UInt64, bytes: [UInt8])] = []
+  /// Where it is not a hole; nil where not all of that is known.
+  var dataRanges: [Range<UInt64>]?
   /// The names in it; nil for what is no directory.
   var names: [[UInt8]]?
   /// Whether these are all.
   var isListComplete = false
+  /// Names in it that were listed, and that a lookup did not find.
+  var unfound: [[UInt8]] = []
 }
 
 /// Everything that was read.
@@ -95,7 +101,7 @@ final class VolumeContents {
       next += 1
       var file = read(id)
       var children: [(name: [UInt8], id: FileID, isDirectory: Bool)] = []
-      file.isListComplete = list(id, into: &children)
+      file.isListComplete = list(id, into: &children, &file.unfound)
       file.names = children.map(\.name)
       files[path] = file
       for child in children where isBase || files.count < Self.fileMax {
@@ -110,7 +116,8 @@ final class VolumeContents {
   }
 
   private func list(
-    _ id: FileID, into children: inout [(name: [UInt8], id: FileID, isDirectory: Bool)]
+    _ id: FileID, into children: inout [(name: [UInt8], id: FileID, isDirectory: Bool)],
+    _ unfound: inout [[UInt8]]
   ) -> Bool {
     let lost = LostCount()
     var found: [DirectoryEntry] = []
@@ -124,8 +131,13 @@ final class VolumeContents {
     for entry in found {
       children.append((entry.name, entry.id, entry.type == 4 || entry.type == 16))
     }
-    if let entry = found.first, often(4) {
-      _ = trying { () throws(VolumeError) in try volume.lookup(entry.name, in: id) }
+    for entry in found where often(16) {
+      do throws(VolumeError) {
+        if try volume.lookup(entry.name, in: id) != entry.id { unfound.append(entry.name) }
+      } catch {
+        note(error)
+        if error.code == .notFound { unfound.append(entry.name) }
+      }
     }
     return isDone != nil && lost.errors.isEmpty && (isBase || found.count < Self.fileMax)
   }
@@ -168,20 +180,26 @@ final class VolumeContents {
     // Without a place for losses, from an odd offset; the last bytes; and where the data is.
     for offset in [random.upTo(size), size - min(size, 5000)] {
       let length = 1 + random.below(6000)
-      _ = trying { () throws(VolumeError) in
+      let count = trying { () throws(VolumeError) in
         var span = buffer.mutableBytes
         var part = span.subrange(0..<length)
         return try handle.read(from: offset, into: &part)
       }
+      if let count {
+        file.pieces.append((offset, buffer.bytes.extracting(0..<count).copied()))
+      }
     }
-    _ = trying { () throws(VolumeError) in
-      try handle.dataRanges(limit: 16) { lost.add($0, $1) }
+    let lostRanges = LostCount()
+    let ranges = trying { () throws(VolumeError) in
+      try handle.dataRanges(limit: 16) { lostRanges.add($0, $1) }
     }
-    var ranges = 0
+    for error in lostRanges.errors { note(error) }
+    if lostRanges.errors.isEmpty { file.dataRanges = ranges }
+    var rangeCount = 0
     _ = trying { () throws(VolumeError) in
       try handle.forEachDataRange(from: random.upTo(size)) { (_) throws(VolumeError) in
-        ranges += 1
-        return ranges < 10_000
+        rangeCount += 1
+        return rangeCount < 10_000
       }
     }
   }

@@ -69,6 +69,20 @@ internal import Testing
     #expect(try volume.subvolumes().map(\.path) == [[], nil])
   }
 
+  @Test func namesThatLeadElsewhereAreLeftOut() throws {
+    let hostile = try make()
+    // The journal's keys are validated, a node's are not.
+    var names: [HostileVolume.Key] = []
+    for (offset, name) in ["..", "/etc/passwd", "a\0b", "."].enumerated() {
+      names.append(
+        try HostileVolume.name(name, in: Self.root, at: UInt64(10 + offset), .inode(5000)))
+    }
+    try hostile.addLeaf(.dirents, names)
+    hostile.addDirectory(5000, in: Self.root, at: 30)
+    try hostile.addName("good", in: Self.root, at: 30, .inode(5000))
+    #expect(QuietRead.export(try hostile.open(), upTo: Self.most) == 4)
+  }
+
   @Test(.timeLimit(.minutes(1)))
   func snapshotsWhoseChildrenAreTheSameAreDrawnOnce() throws {
     let hostile = try make()
@@ -122,13 +136,16 @@ internal import Testing
     inode.size = 3 * 512
     hostile.addInode(inode)
     let snapshot = HostileVolume.snapshot
-    // Two sectors that end at the first.
-    hostile.add(
-      .extents, .inlineData, BPos(5000, 1, snapshot), size: 2,
-      value: [UInt8](repeating: 7, count: 8))
-    hostile.add(
-      .extents, .inlineData, BPos(5000, 2, snapshot), size: 1,
-      value: [UInt8](repeating: 9, count: 512))
+    let sector = [UInt8](repeating: 9, count: 512)
+    try hostile.addLeaf(
+      .extents,
+      [
+        // Two sectors that end at the first.
+        HostileVolume.key(
+          .extents, .inlineData, BPos(5000, 1, snapshot), size: 2, value: Array(sector.prefix(8))),
+        HostileVolume.key(
+          .extents, .inlineData, BPos(5000, 2, snapshot), size: 1, value: sector),
+      ])
     let file = try hostile.open().open(FileID(subvolume: 1, inode: 5000))
     var bytes = [UInt8](repeating: 0xee, count: 3 * 512)
     var lost: [Range<UInt64>] = []
@@ -137,7 +154,7 @@ internal import Testing
     #expect(count == 3 * 512)
     #expect(lost == [0..<512])
     #expect(Array(bytes[0..<512]) == [UInt8](repeating: 0, count: 512))
-    #expect(Array(bytes[512..<1024]) == [UInt8](repeating: 9, count: 512))
+    #expect(Array(bytes[512..<1024]) == sector)
     lost = []
     let ranges = try file.dataRanges { (range, _) in lost.append(range) }
     #expect(lost == [0..<512])

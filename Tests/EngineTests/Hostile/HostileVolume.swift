@@ -31,12 +31,22 @@ final class HostileVolume {
 
   // MARK: - Keys
 
-  func add(
+  func add(_ btree: BTreeID, _ type: BKeyType, _ position: BPos, value: [UInt8]) {
+    keys.append(Self.key(btree, type, position, value: value))
+  }
+
+  static func key(
     _ btree: BTreeID, _ type: BKeyType, _ position: BPos, size: UInt32 = 0, value: [UInt8]
-  ) {
+  ) -> Key {
     var key = BKey(type: type, position: position, valueU64s: value.count / 8)
     key.size = size
-    keys.append(Key(btree: btree, key: key, value: value))
+    return Key(btree: btree, key: key, value: value)
+  }
+
+  /// Puts keys where validation of the journal's keys does not see them: the one leaf of a btree.
+  func addLeaf(_ btree: BTreeID, at sector: UInt64 = 5120, _ keys: [Key]) throws {
+    try writeNode(btree, level: 0, from: .min, through: .max, at: sector, keys)
+    add(Self.pointer(btree, level: 0, through: .max, at: sector, isRoot: true))
   }
 
   /// A subvolume with its leaf in the tree of snapshots.
@@ -81,11 +91,22 @@ final class HostileVolume {
     _ name: String, in directory: UInt64, at offset: UInt64, _ target: Dirent.Target,
     type: UInt8 = 4, snapshot: UInt32 = snapshot
   ) throws {
+    keys.append(
+      try Self.name(name, in: directory, at: offset, target, type: type, snapshot: snapshot))
+  }
+
+  static func name(
+    _ name: String, in directory: UInt64, at offset: UInt64, _ target: Dirent.Target,
+    type: UInt8 = 4, snapshot: UInt32 = snapshot
+  ) throws -> Key {
     let bytes = Array(name.utf8)
     var value = [UInt8](repeating: 0, count: Dirent.encodedU64s(nameByteCount: bytes.count) * 8)
     var span = value.mutableRawBytes
     _ = try Dirent.encode(target: target, type: type, name: bytes.rawBytes, into: &span)
-    add(.dirents, .dirent, BPos(directory, offset, snapshot), value: value)
+    let position = BPos(directory, offset, snapshot)
+    return Key(
+      btree: .dirents, key: BKey(type: .dirent, position: position, valueU64s: value.count / 8),
+      value: value)
   }
 
   private func encoded(_ words: Int, _ body: (inout MutableRawSpan) -> Void) -> [UInt8] {
@@ -136,8 +157,7 @@ final class HostileVolume {
     _ btree: BTreeID, level: Int, through maxKey: BPos, at sector: UInt64, from minKey: BPos? = nil,
     isRoot: Bool = false
   ) -> Key {
-    var head = BTreePtrV2(
-      seq: sequence, sectorsWritten: UInt16(nodeBytes / 512), minKey: minKey ?? .min)
+    var head = BTreePtrV2(seq: sequence, sectorsWritten: 0, minKey: minKey ?? .min)
     head.isRangeUpdated = minKey != nil
     var value = [UInt8](repeating: 0, count: BTreePtrV2.Layout.byteCount)
     var span = value.mutableRawBytes
