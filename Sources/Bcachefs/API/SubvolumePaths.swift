@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-// Where subvolumes are in the volume's tree.
+// Where subvolumes and files are in the volume's tree.
 //
 // How it works
 //   A subvolume's root directory says in which directory of the parent subvolume its name stands;
-//   each directory says the same of itself, up to the root of the volume. What was looked up for
-//   one subvolume is kept for the next: they usually stand side by side.
+//   each directory, and each file, says the same of itself, up to the root of the volume. What was
+//   looked up for one subvolume is kept for the next: they usually stand side by side.
 // Invariants
 //   (1) Climbing ends after `depthMax` names: a damaged volume may have circles.
 //   (2) All paths of a list together take at most `stepMax` names and `byteMax` bytes: a damaged
@@ -15,7 +15,7 @@
 internal import BcachefsFormat
 internal import BcachefsSupport
 
-/// Finds the paths of the subvolumes of one list.
+/// Finds the paths of the subvolumes, or files, of one list.
 final class SubvolumePaths {
   /// More names than any path has that Linux can be told at once.
   private static let depthMax = 4096
@@ -38,9 +38,15 @@ final class SubvolumePaths {
   /// The path from the volume's root, without a `/` at either end; nil where no path leads there.
   func path(of id: UInt32) -> [UInt8]? {
     guard let info = try? volume.subvolume(id) else { return nil }
+    return path(of: FileID(subvolume: id, inode: info.inode))
+  }
+
+  /// The path of a file, as its inode knows it; nil where no path leads there: it was unlinked, or
+  /// the name that it had is gone and others may be left.
+  func path(of file: FileID) -> [UInt8]? {
     var names: [[UInt8]] = []
     var byteCount = 0
-    var current = FileID(subvolume: id, inode: info.inode)
+    var current = file
     while current != volume.root {
       guard names.count < Self.depthMax, stepsLeft > 0, byteCount < bytesLeft,
         let step = step(above: current)
@@ -64,9 +70,10 @@ final class SubvolumePaths {
       guard inode.parentSubvolume != 0 else { return nil }
       subvolume = inode.parentSubvolume
     }
-    guard let name = try? volume.name(inode.directory, inode.directoryOffset, in: subvolume) else {
-      return nil
-    }
+    guard
+      let name = try? volume.name(
+        of: id, inode.directory, inode.directoryOffset, in: subvolume)
+    else { return nil }
     let step = Step(name: name, parent: FileID(subvolume: subvolume, inode: inode.directory))
     if kept.count < Self.keptMax { kept[id] = step }
     return step
@@ -75,16 +82,29 @@ final class SubvolumePaths {
 
 extension Volume {
   /// The name that stands at a place in a directory.
+  ///
+  /// - Throws: `.notFound` if there is none, or it is not that of `file`.
   fileprivate func name(
-    _ directory: UInt64, _ offset: UInt64, in subvolumeID: UInt32
+    of file: FileID, _ directory: UInt64, _ offset: UInt64, in subvolumeID: UInt32
   ) throws(VolumeError) -> [UInt8] {
     let snapshot = try subvolume(subvolumeID).snapshot
     var cursor = SnapshotCursor(forest, .dirents, snapshot: snapshot, table: snapshots)
     guard let found = try cursor.lookup(directory, offset), found.key.type == .dirent else {
       throw VolumeError(.notFound, "no name at \(directory):\(offset)")
     }
-    return try decoding(found) { (value) throws(FormatError) in
-      try Dirent(decoding: value).name.copiedBytes
+    let (name, isIt) = try decoding(found) { (value) throws(FormatError) in
+      let dirent = try Dirent(decoding: value)
+      let isIt =
+        switch dirent.target {
+        case .inode(let number): number == file.inode
+        case .subvolume(let child, _): child == file.subvolume
+        }
+      return (dirent.name.copiedBytes, isIt)
     }
+    guard isIt else {
+      throw VolumeError(
+        .notFound, "the name at \(directory):\(offset) is not that of inode \(file.inode)")
+    }
+    return name
   }
 }
