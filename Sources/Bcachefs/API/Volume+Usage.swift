@@ -27,7 +27,8 @@ extension Volume {
   /// The devices' paths by member index, nil where a member is missing.
   public var deviceNames: [String?] { media.devices.map { $0?.name } }
 
-  /// All counters, by their positions.
+  /// All counters but those of single files, by their positions; as in the driver, none that is
+  /// all zeros.
   public func accounting() throws(VolumeError) -> [AccountingCount] {
     var counters: [BPos: [Int64]] = [:]
     var versions: [BPos: BVersion] = [:]
@@ -35,7 +36,7 @@ extension Volume {
     let onDisk = BTreeForest(nodes: forest.nodes, roots: forest.roots, overlay: nil)
     let cursor = BTreeCursor(onDisk, .accounting)
     while let found = try cursor.next() {
-      guard found.key.type == .accounting else { continue }
+      guard found.key.type == .accounting, !isOfFile(found.key.position) else { continue }
       counters[found.key.position] = try counts(found)
       versions[found.key.position] = found.key.version
     }
@@ -43,7 +44,8 @@ extension Volume {
       for index in overlay.range(.accounting, 0) {
         let delta = overlay.reference(at: index)
         let position = delta.key.position
-        guard delta.key.type == .accounting, versions[position] ?? .zero < delta.key.version
+        guard delta.key.type == .accounting, !isOfFile(position),
+          versions[position] ?? .zero < delta.key.version
         else { continue }
         let changes = try counts(delta)
         let old = counters[position] ?? []
@@ -52,9 +54,15 @@ extension Volume {
         }
       }
     }
-    return counters.sorted { $0.key < $1.key }.compactMap { position, values in
+    let counted = counters.filter { $0.value.contains { $0 != 0 } }
+    return counted.sorted { $0.key < $1.key }.compactMap { position, values in
       AccountingKey(position).map { AccountingCount(key: $0, counters: values) }
     }
+  }
+
+  /// There are as many of these as files: they would not fit the memory of a large volume.
+  private func isOfFile(_ position: BPos) -> Bool {
+    if case .inode = AccountingKey(position) { true } else { false }
   }
 
   private func counts(_ found: KeyReference) throws(VolumeError) -> [Int64] {
