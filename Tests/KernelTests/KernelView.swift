@@ -35,7 +35,7 @@ struct KernelView {
   /// All keys of a btree as the kernel prints them.
   func keys(of btree: String) throws -> [UInt8] { try readFile("\(folder)/keys.\(btree)") }
 
-  /// All leaves of a btree as the kernel prints them.
+  /// All nodes of a btree as the kernel prints them.
   func formats(of btree: String) throws -> String {
     String(decoding: try readFile("\(folder)/formats.\(btree)"), as: UTF8.self)
   }
@@ -74,27 +74,46 @@ func lineDifference(kernel: [UInt8], ours: [UInt8]) -> [String] {
 /// Runs the built command on a volume.
 struct CommandOnVolume {
   let images: [String]
-  let passphraseFile: String?
+  /// Options that open it.
+  let unlocking: [String]
 
   var volume: String { images.joined(separator: ":") }
 
+  /// - Parameter folder: gets a file with the passphrase, where there is one.
+  init(images: [String], passphrase: String?, folder: String) throws {
+    self.images = images
+    guard let passphrase else {
+      unlocking = []
+      return
+    }
+    try writeFile("\(folder)/passphrase", Array(passphrase.utf8))
+    unlocking = ["--passphrase_file", "\(folder)/passphrase"]
+  }
+
+  /// Runs a command whose last operand is the volume.
   func run(_ arguments: [String]) throws -> ProgramResult {
-    let unlocking = passphraseFile.map { ["--passphrase_file", $0] } ?? []
     let result = try runProgram(
-      builtProgram("bcachefs"), arguments + unlocking + [volume], environment: ["TZ": "UTC"])
+      builtProgram("bcachefs"), arguments + unlocking + [volume], environment: ["TZ": "UTC"],
+      timeoutSeconds: 600)
     #expect(result.status == 0, "\(arguments): \(result.standardError)")
     return result
   }
 
   func object(_ arguments: [String]) throws -> [String: Any] {
-    let result = try run(arguments)
-    let value = try JSONSerialization.jsonObject(with: Data(result.standardOutput))
+    let value = try JSONSerialization.jsonObject(with: Data(try run(arguments).standardOutput))
     return try #require(value as? [String: Any])
   }
 
   func objects(_ arguments: [String]) throws -> [[String: Any]] {
-    let result = try run(arguments)
-    let value = try JSONSerialization.jsonObject(with: Data(result.standardOutput))
+    let value = try JSONSerialization.jsonObject(with: Data(try run(arguments).standardOutput))
     return try #require(value as? [[String: Any]])
+  }
+
+  /// The superblock of the first device, all sections.
+  func superblock() throws -> [String: Any] {
+    let result = try runProgramOrThrow(
+      builtProgram("bcachefs"), ["show-super", "--json", "--fields=all", images[0]])
+    let value = try JSONSerialization.jsonObject(with: Data(result.standardOutput))
+    return try #require(value as? [String: Any])
   }
 }
