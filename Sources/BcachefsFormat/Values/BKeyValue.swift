@@ -172,6 +172,24 @@ extension BKeyValue {
     }
   }
 
+  /// The key's whole text in bytes: names and attributes as they are, which need not be UTF-8.
+  public static func textBytes(
+    key: BKey, value: RawSpan, context: BKeyContext = .none
+  ) -> [UInt8] {
+    value.byteCount == 0
+      ? Array(key.description.utf8)
+      : Array("\(key): ".utf8) + valueTextBytes(key: key, value: value, context: context)
+  }
+
+  /// As `valueText`, in bytes.
+  public static func valueTextBytes(
+    key: BKey, value: RawSpan, context: BKeyContext = .none
+  ) -> [UInt8] {
+    if key.type == .dirent, let dirent = try? Dirent(decoding: value) { return dirent.textBytes }
+    if key.type == .xattr, let xattr = try? Xattr(decoding: value) { return xattr.textBytes }
+    return Array(valueText(key: key, value: value, context: context).utf8)
+  }
+
   private static func decodedText(
     key: BKey, value: RawSpan, context: BKeyContext
   ) throws(FormatError) -> String {
