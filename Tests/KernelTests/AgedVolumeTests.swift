@@ -90,6 +90,8 @@ struct AgedVolumeTests {
     // 125: the guest went away without ending the job.
     try #require(outcome.status == (ageing.losesPower ? 125 : 0), "\(said)\(outcome.log)")
     #expect(said.contains("age.py: seed \(ageing.seed): "), "\(said)")
+    // A volume that went read-only did not age.
+    #expect(!outcome.log.lines.contains { $0.contains("emergency read only") }, "\(outcome.log)")
   }
 
   private func expectCopies(of command: CommandOnVolume, are shown: [String]) throws {
