@@ -67,7 +67,7 @@ public struct Mount: Sendable {
     }
     defer { unsafe fuse_remove_signal_handlers(session) }
     guard unsafe fuse_session_mount(session, directory) == 0 else {
-      throw MountError(.mount, "\(directory): it could not be mounted")
+      throw MountError(.mount, "\(directory): \(Self.refusal(for: directory))")
     }
     defer { unsafe fuse_session_unmount(session) }
     let result = unsafe cfuse_session_loop(session, Self.threads, 0)
@@ -75,6 +75,26 @@ public struct Mount: Sendable {
       throw MountError(
         .system, "\(directory): serving ended: \(unsafe String(cString: strerror(-result)))")
     }
+  }
+
+  /// Why libfuse did not mount, as far as one can see; it has said what the call was.
+  private static func refusal(for directory: String) -> String {
+    let what = "it could not be mounted"
+    if unsafe access("/dev/fuse", F_OK) != 0 {
+      return "\(what): there is no /dev/fuse (modprobe fuse; in a container it must be passed in)"
+    }
+    guard geteuid() != 0 else {
+      return "\(what): the system does not let root mount here, as in a container without "
+        + "CAP_SYS_ADMIN"
+    }
+    if unsafe access("/dev/fuse", R_OK | W_OK) != 0 {
+      return "\(what): this user may not open /dev/fuse; usually everybody may (chmod 666)"
+    }
+    if unsafe access(directory, W_OK) != 0 {
+      return "\(what): without being root one must be able to write to the directory"
+    }
+    return "\(what): without being root it takes fusermount3 (package fuse3), and for allow_other "
+      + "the word user_allow_other in /etc/fuse.conf"
   }
 
   /// Lets the signals that end a mount through: whoever started this process may have blocked them.

@@ -41,10 +41,43 @@ public struct MountOptions: Sendable, Hashable {
     "dirsync": .kernel,
     "default_permissions": .nothing, "defaults": .nothing, "auto": .nothing, "noauto": .nothing,
     "user": .nothing, "users": .nothing, "nouser": .nothing, "owner": .nothing, "group": .nothing,
-    "nofail": .nothing, "_netdev": .nothing, "diratime": .nothing, "nodiratime": .nothing,
-    "relatime": .nothing, "norelatime": .nothing, "strictatime": .nothing,
+    "nofail": .nothing, "_netdev": .nothing, "loop": .nothing, "diratime": .nothing,
+    "nodiratime": .nothing, "relatime": .nothing, "norelatime": .nothing, "strictatime": .nothing,
     "nostrictatime": .nothing, "lazytime": .nothing, "nolazytime": .nothing,
   ]
+
+  /// Volume options that decide how a volume is opened.
+  private static let openingOptions: [VolumeOption] = [
+    .degraded, .veryDegraded, .noSplitbrainCheck, .sb,
+  ]
+  /// Volume options that ask for what reading without a write is anyway.
+  private static let fulfilledOptions: [VolumeOption] = [
+    .readOnly, .nochanges, .noexcl, .verbose, .acl,
+  ]
+
+  /// What there is to say about options, for help: each with its name as it is written.
+  public static let help: [(name: String, text: String)] = [
+    ("ro", "read-only; must be said"),
+    ("subvol=PATH", "show this directory of the volume as the mount's root"),
+    ("passphrase_file=FILE", "unlock with the first line of FILE"),
+    ("degraded", "go on when members are missing whose data others have, too"),
+    ("very_degraded", "go on when data is missing"),
+    ("no_splitbrain_check", "take members that disagree about which of them went on alone"),
+    ("sb=SECTOR", "where the superblock is"),
+    (
+      "allow_other", "let other users look, as far as permissions let them; if root mounts they may"
+    ),
+    ("noallow_other", "let nobody else look"),
+    ("dev, suid, exec", "and nodev, nosuid, noexec: as for any mount; nodev and nosuid are set"),
+    ("noauto, nofail, _netdev, x-...", "and what else fstab says to others: taken, without effect"),
+  ]
+
+  /// Options of the volume that were asked for and that this mount has no use for.
+  public var optionsWithoutEffect: [String] {
+    volumeOptions.definedOptions.filter {
+      !Self.openingOptions.contains($0) && !Self.fulfilledOptions.contains($0)
+    }.map(\.name)
+  }
 
   /// - Parameter lists: Each `NAME[=VALUE],...`; later ones win.
   /// - Throws: `.usage`: an unknown option, a bad value, a mount that is not read-only.
@@ -71,6 +104,7 @@ public struct MountOptions: Sendable, Hashable {
       case .nothing: break
       }
     }
+    if volumeOptions.isOn(.readOnly) { isReadOnly = true }
     guard isReadOnly else {
       throw MountError(
         .usage,

@@ -12,7 +12,7 @@
 //   (1) Each request gets exactly one answer, whatever the engine throws.
 //   (2) A name is reported missing only if the directory says so: a name whose inode is missing is
 //       damage, and never remembered as missing.
-// Locks: those of NodeTable and ReaderPool, never across a call of the engine.
+// Locks: those of NodeTable, ReaderPool and `space`, never across a call of the engine.
 // Source: fuse_lowlevel.h, linux/fuse.h.
 
 internal import Bcachefs
@@ -20,6 +20,7 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 internal import CFUSE
 internal import Glibc
+internal import Synchronization
 
 final class VolumeServer: Sendable {
   /// The longest read the kernel asks for.
@@ -39,6 +40,8 @@ final class VolumeServer: Sendable {
   private let becameReady: @Sendable () -> Void
   private let firstRequest: @Sendable () -> Void
   let connection = ConnectionState()
+  /// What statfs tells, once it was asked.
+  let space = Mutex<statvfs?>(nil)
 
   /// - Parameters:
   ///   - log: Called with what went wrong, on the thread of the request.
@@ -260,24 +263,5 @@ final class VolumeServer: Sendable {
       return true
     }
     return end
-  }
-
-  // MARK: - The volume
-
-  func getUsage(_ request: Request) {
-    let superblock = volume.superblock
-    var sectors: UInt64 = 0
-    for member in superblock.members where member.isAlive {
-      let (product, overflow) = member.bucketCount.multipliedReportingOverflow(
-        by: UInt64(member.bucketSizeSectors))
-      let (sum, carry) = sectors.addingReportingOverflow(product)
-      sectors = overflow || carry ? .max >> 1 : sum
-    }
-    var usage = statvfs()
-    usage.f_bsize = UInt(blockBytes)
-    usage.f_frsize = UInt(blockBytes)
-    usage.f_blocks = UInt(sectors) / UInt(blockBytes / 512)
-    usage.f_namemax = 512
-    request.reply(usage)
   }
 }

@@ -7,8 +7,10 @@ internal import Testing
 @Suite(.serialized, .enabled(if: FUSESupport.isAvailable, "\(FUSESupport.missing)"))
 struct MountTests {
   /// What differs from the manifest, a few lines of it.
-  private func differences(_ volume: SampleVolume, _ images: [String]) throws -> [String] {
-    let mount = try MountedVolume(images, passphrase: volume.passphrase)
+  private func differences(
+    _ volume: SampleVolume, _ images: [String], options: String = ""
+  ) throws -> [String] {
+    let mount = try MountedVolume(images, options: options, passphrase: volume.passphrase)
     let seen = Set(try mount.manifest())
     let expected = Set(try volume.manifest())
     let lost = expected.subtracting(seen).sorted().map { "lost: \($0)" }
@@ -18,6 +20,24 @@ struct MountTests {
 
   @Test(arguments: SampleVolume.fixtures)
   func mountShowsWhatTheDriverShowedAndWritesNothing(_ volume: SampleVolume) throws {
+    try expectAll(of: volume)
+  }
+
+  @Test(
+    .enabled(if: !SampleVolume.corpus.isEmpty, "\(SampleVolume.corpusMissing)"),
+    arguments: SampleVolume.corpus)
+  func mountShowsWhatTheDriverShowedOfTheCorpus(_ volume: SampleVolume) throws {
+    try expectAll(of: volume)
+  }
+
+  @Test(
+    .enabled(if: !SampleVolume.newest.isEmpty, "\(SampleVolume.newestMissing)"),
+    arguments: SampleVolume.newest)
+  func mountShowsWhatTheNewestFormatWasBuiltFrom(_ volume: SampleVolume) throws {
+    try expectAll(of: volume)
+  }
+
+  private func expectAll(of volume: SampleVolume) throws {
     try withImages(of: volume) { images in
       let before = try digests(images)
       #expect(try differences(volume, images) == [])
@@ -25,12 +45,19 @@ struct MountTests {
     }
   }
 
-  @Test(
-    .enabled(if: !SampleVolume.corpus.isEmpty, "\(SampleVolume.corpusMissing)"),
-    arguments: SampleVolume.corpus)
-  func mountShowsWhatTheDriverShowedOfTheCorpus(_ volume: SampleVolume) throws {
-    let found = try withImages(of: volume) { images in try differences(volume, images) }
-    #expect(found == [])
+  /// Volumes that keep everything without any one of their devices, and that device's number.
+  private static let redundant = (SampleVolume.fixtures + SampleVolume.corpus).filter {
+    ["replicas", "ec"].contains($0.name)
+  }.flatMap { volume in volume.images.indices.map { (volume, $0) } }
+
+  @Test(arguments: redundant)
+  func nothingIsMissingWithoutAnyOneDevice(_ volume: SampleVolume, _ missing: Int) throws {
+    try withImages(of: volume) { images in
+      var rest = images
+      rest.remove(at: missing)
+      #expect(throws: ProgramError.self) { _ = try MountedVolume(rest) }
+      #expect(try differences(volume, rest, options: "degraded") == [])
+    }
   }
 
   @Test func manyReadersSeeTheSameBytes() throws {

@@ -26,6 +26,10 @@ public struct SampleVolume: Sendable, CustomStringConvertible {
   /// Every volume there is, of whatever format.
   public static let all = fixtures + corpus + newest
 
+  /// Why tests on the volumes of format 1.39 are skipped.
+  public static let newestMissing =
+    "no newest corpus: BCACHEFS_TEST_CORPUS_NEWEST names its folder"
+
   /// Why tests on the corpus are skipped.
   public static let corpusMissing = "no corpus: BCACHEFS_TEST_CORPUS names its folder"
 

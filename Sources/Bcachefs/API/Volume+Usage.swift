@@ -24,6 +24,12 @@ public struct VolumeUsage: Sendable {
   public let usedSectors: UInt64
   /// Files, directories and all else with an inode, in all snapshots.
   public let inodeCount: UInt64
+
+  public init(capacitySectors: UInt64, usedSectors: UInt64, inodeCount: UInt64 = 0) {
+    self.capacitySectors = capacitySectors
+    self.usedSectors = usedSectors
+    self.inodeCount = inodeCount
+  }
 }
 
 extension Volume {

@@ -6,8 +6,9 @@
 //   1. An extent's copies are tried in the order in which their devices are expected to answer
 //      (VolumeMedia); those that are only cached last, and only while their bucket's generation is
 //      theirs. A copy that fails is reported and the next one tried.
-//   2. What is checksummed or compressed is read whole (that is what the checksum covers); the rest
-//      is read where it is needed.
+//   2. What is checksummed or compressed is read whole (that is what the checksum covers): right to
+//      where it is wanted if all of it is, else to memory where it stays, as the next read is often
+//      of the rest. Anything else is read where it is needed.
 //   3. When no copy can be read, those that belong to a stripe are rebuilt from the stripe's other
 //      blocks, and verified as if they had been read.
 // Invariants
@@ -33,6 +34,8 @@ final class ExtentReader {
   private var copies: [Copy] = []
   private var stored = HeapBuffer(byteCount: 0)
   private var plain = HeapBuffer(byteCount: 0)
+  /// What was verified last and is in `stored`, or in `plain` if it was compressed.
+  private var held: (pointer: DecodedPtr, version: BVersion)?
 
   /// A copy, and what reading it is expected to cost.
   private struct Copy {
@@ -189,30 +192,63 @@ final class ExtentReader {
         "an encoded extent of \(crc.compressedSize) and \(crc.uncompressedSize) sectors "
           + "cannot hold sectors from \(first) on")
     }
-    try readStored(pointer, source, version)
-    let stored = self.stored
-    let range = 0..<Int(crc.compressedSize) * 512
-    guard crc.isCompressed else {
-      let start = Int(first) * 512
-      target.copy(stored.bytes.extracting(start..<start + target.byteCount), to: 0)
+    if first == 0, target.byteCount == Int(crc.uncompressedSize) * 512 {
+      try readWhole(pointer, source, version, into: &target)
       return
     }
-    try decompress(stored.bytes.extracting(range), crc)
-    let plain = self.plain
+    try hold(pointer, source, version)
+    let buffer = crc.isCompressed ? plain : stored
     let start = Int(first) * 512
-    target.copy(plain.bytes.extracting(start..<start + target.byteCount), to: 0)
+    target.copy(buffer.bytes.extracting(start..<start + target.byteCount), to: 0)
   }
 
-  /// Reads, verifies and decrypts all that the checksum covers, to `stored`.
+  /// Reads all of an encoded copy.
+  private func readWhole(
+    _ pointer: DecodedPtr, _ source: Source, _ version: BVersion, into target: inout MutableRawSpan
+  ) throws(VolumeError) {
+    guard pointer.crc.isCompressed else {
+      try readVerified(pointer, source, version, into: &target)
+      return
+    }
+    try readStored(pointer, source, version)
+    try decompress(pointer.crc, into: &target)
+  }
+
+  /// Sees to it that all of an encoded copy is in `stored`, or in `plain` if it is compressed.
+  private func hold(
+    _ pointer: DecodedPtr, _ source: Source, _ version: BVersion
+  ) throws(VolumeError) {
+    if let held, held.pointer == pointer, held.version == version { return }
+    try readStored(pointer, source, version)
+    if pointer.crc.isCompressed {
+      let byteCount = Int(pointer.crc.uncompressedSize) * 512
+      if plain.byteCount < byteCount { plain = HeapBuffer(byteCount: byteCount) }
+      let buffer = plain
+      var all = buffer.mutableBytes
+      var target = all._mutatingExtracting(0..<byteCount)
+      try decompress(pointer.crc, into: &target)
+    }
+    held = (pointer, version)
+  }
+
+  /// Reads all that the checksum covers to `stored`.
   private func readStored(
     _ pointer: DecodedPtr, _ source: Source, _ version: BVersion
   ) throws(VolumeError) {
-    let crc = pointer.crc
-    let byteCount = Int(crc.compressedSize) * 512
+    held = nil
+    let byteCount = Int(pointer.crc.compressedSize) * 512
     if stored.byteCount < byteCount { stored = HeapBuffer(byteCount: byteCount) }
     let buffer = stored
     var all = buffer.mutableBytes
     var bytes = all._mutatingExtracting(0..<byteCount)
+    try readVerified(pointer, source, version, into: &bytes)
+  }
+
+  /// Reads, verifies and decrypts all that the checksum covers.
+  private func readVerified(
+    _ pointer: DecodedPtr, _ source: Source, _ version: BVersion, into bytes: inout MutableRawSpan
+  ) throws(VolumeError) {
+    let crc = pointer.crc
     try readSectors(pointer, source, from: 0, into: &bytes)
     let type = ChecksumType(rawValue: crc.checksumType)
     let nonce = crc.nonce(version: version)
@@ -229,15 +265,15 @@ final class ExtentReader {
     if type.isEncryption, let key = media.key { key.applyChaCha20(to: &bytes, nonce: nonce) }
   }
 
-  private func decompress(_ source: RawSpan, _ crc: ExtentCrc) throws(VolumeError) {
+  /// Decompresses what is in `stored`.
+  private func decompress(
+    _ crc: ExtentCrc, into target: inout MutableRawSpan
+  ) throws(VolumeError) {
     guard let algorithm = CompressionAlgorithm(rawValue: crc.compressionType) else {
       throw VolumeError(.unsupported, "compression type \(crc.compressionType) is not known")
     }
-    let byteCount = Int(crc.uncompressedSize) * 512
-    if plain.byteCount < byteCount { plain = HeapBuffer(byteCount: byteCount) }
-    let buffer = plain
-    var all = buffer.mutableBytes
-    var target = all._mutatingExtracting(0..<byteCount)
+    let buffer = stored
+    let source = buffer.bytes.extracting(0..<Int(crc.compressedSize) * 512)
     do throws(CompressionError) {
       try decompressor.decompress(source, into: &target, algorithm: algorithm)
     } catch {

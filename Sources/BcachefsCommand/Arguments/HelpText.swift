@@ -15,6 +15,10 @@ enum HelpText {
       out += "\n\(group.title):\n"
       for option in group.options { out += entry("  \(option.usage)", option.help) }
     }
+    for group in spec.terms {
+      out += "\n\(group.title):\n"
+      for term in group.terms { out += entry("  \(term.name)", term.text) }
+    }
     if !spec.examples.isEmpty { out += "\nExamples:\n" }
     for example in spec.examples {
       out += wrapped(example.text, indentation: 2) + "    \(example.line)\n"

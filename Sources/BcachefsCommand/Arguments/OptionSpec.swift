@@ -59,6 +59,12 @@ struct OptionGroup: Sendable {
   let options: [OptionSpec]
 }
 
+/// Words with an explanation under one heading, that are no options of the command line.
+struct TermGroup: Sendable {
+  let title: String
+  let terms: [(name: String, text: String)]
+}
+
 /// A command line and what it does.
 struct CommandExample: Sendable {
   let line: String
@@ -76,6 +82,7 @@ struct CommandSpec: Sendable {
   /// Paragraphs.
   let text: [String]
   let groups: [OptionGroup]
+  var terms: [TermGroup] = []
   var examples: [CommandExample] = []
   /// What the operands may be; nil where they are paths.
   var operandChoices: [String]?

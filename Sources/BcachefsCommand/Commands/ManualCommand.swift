@@ -43,6 +43,10 @@ enum ManualCommand {
         out += ".TP\n.B \(escaped(String(usage)))\n\(escaped(option.help))\n"
       }
     }
+    for group in spec.terms {
+      out += ".PP\n\(escaped(group.title)):\n"
+      for term in group.terms { out += ".TP\n.B \(escaped(term.name))\n\(escaped(term.text))\n" }
+    }
     for example in spec.examples {
       out += ".PP\n\(escaped(example.text))\n.PP\n.nf\n    \(escaped(example.line))\n.fi\n"
     }

@@ -11,6 +11,7 @@
 
 internal import Bcachefs
 internal import BcachefsFUSE
+internal import Synchronization
 
 #if canImport(Glibc)
 internal import Glibc
@@ -23,16 +24,17 @@ enum MountCommand {
     synopsis: "-o ro[,OPTION...] DEVICE[:DEVICE...] DIRECTORY",
     text: [
       "Mounts a volume by FUSE, on any kernel and without writing to its devices, and returns "
-        + "once it "
-        + "can be used. umount (or fusermount3 -u) ends it, and so does SIGTERM.",
-      "Only read-only mounts are made: ro must be among the options. Others: subvol=PATH shows "
-        + "that "
-        + "directory as the root; allow_other and noallow_other say whether other users may look "
-        + "(if root mounts they may, as with any mount); passphrase_file=FILE; suid, dev, exec and "
-        + "their opposites; and the volume's own mount options, as degraded.",
-      "Installed as mount.fuse.bcachefs it serves fstab: a line with the type fuse.bcachefs and "
-        + "the "
-        + "option ro. Its exit codes are those of mount(8).",
+        + "once it can be used. umount (or fusermount3 -u) ends it, and so do SIGTERM, SIGINT and "
+        + "SIGHUP. A volume that was never unmounted shows what its journal has; the journal stays "
+        + "as it is.",
+      "An encrypted volume is unlocked by --passphrase_file, else by the key that unlock left in "
+        + "the keyring, else the terminal is asked.",
+      "Not only root may mount: it takes fusermount3, and a directory of one's own. Then nobody "
+        + "else sees the mount, unless -o allow_other says so and /etc/fuse.conf has "
+        + "user_allow_other.",
+      "Installed as mount.fuse.bcachefs it serves mount(8) and fstab: a line with the type "
+        + "fuse.bcachefs and the option ro. Its exit codes are those of mount(8): 1 for a wrong "
+        + "command line, 2 for what the system refused, 32 for everything else.",
     ],
     groups: [
       OptionGroup(
@@ -40,23 +42,34 @@ enum MountCommand {
         options: [
           OptionSpec(
             "options", short: "o", .required(hint: "LIST"),
-            help: "NAME[=VALUE] separated by commas; may be repeated"),
+            help: "NAME[=VALUE] separated by commas, as below; may be repeated"),
           OptionSpec(
             "passphrase_file", .required(hint: "FILE"), isPath: true,
             help: "the file that holds the passphrase"),
           OptionSpec(
+            "key_location", short: "k", .required(hint: "HOW"),
+            choices: MountUnlock.allCases.map(\.rawValue),
+            help: "without a key in the keyring: fail, wait until there is one, or ask (default)"),
+          OptionSpec(
             "foreground", short: "f", help: "stay in the foreground, errors on the terminal"),
         ])
     ],
+    terms: [TermGroup(title: "Mount options (-o)", terms: MountOptions.help)],
     examples: [
-      CommandExample(line: "bcachefs mount -o ro /dev/sdb:/dev/sdc /mnt", text: "Two devices:")
+      CommandExample(line: "bcachefs mount -o ro /dev/sdb:/dev/sdc /mnt", text: "Two devices:"),
+      CommandExample(
+        line: "bcachefs mount -o ro,degraded UUID=5e44e763-138c-4413-a811-70815915da4a /mnt",
+        text: "One that lost a device:"),
+      CommandExample(
+        line: "LABEL=backup /backup fuse.bcachefs ro,nofail,x-systemd.automount 0 0",
+        text: "A line of fstab:"),
     ],
     run: run)
 
   /// The same, for those who look for it by this name.
   static let otherName = CommandSpec(
     name: "fusemount", summary: "the same as mount", synopsis: spec.synopsis, text: spec.text,
-    groups: spec.groups, examples: [], run: run)
+    groups: spec.groups, terms: spec.terms, examples: spec.examples, run: run)
 
   static func run(_ arguments: ParsedArguments) throws(CommandFailure) {
     let operands = arguments.operands
@@ -68,12 +81,21 @@ enum MountCommand {
     }
     if let file = arguments.value(of: "passphrase_file") { lists.append("passphrase_file=\(file)") }
     let isForeground = arguments.contains("foreground")
+    let word = arguments.value(of: "key_location") ?? MountUnlock.ask.rawValue
+    guard let how = MountUnlock(rawValue: word) else {
+      throw .usage("--key_location=\(word): fail, wait or ask", command: arguments.command)
+    }
     MountRun.exiting {
       try MountRun.run(
         source: operands[0], directory: operands[1], options: MountOptions(parsing: lists),
-        isForeground: isForeground)
+        unlock: how, isForeground: isForeground)
     }
   }
+}
+
+/// What is done for an encrypted volume whose key is not in the keyring.
+enum MountUnlock: String, CaseIterable {
+  case fail, wait, ask
 }
 
 /// Runs mounts, and ends the process as mount(8) would.
@@ -87,7 +109,7 @@ enum MountRun {
       let options = try MountOptions(parsing: request.options)
       guard !request.isFake else { return }
       try run(
-        source: request.source, directory: request.directory, options: options,
+        source: request.source, directory: request.directory, options: options, unlock: .ask,
         isForeground: false)
     }
   }
@@ -110,24 +132,57 @@ enum MountRun {
 
   /// Mounts and serves. In the background the caller's process ends once the mount can be used.
   static func run(
-    source: String, directory: String, options: MountOptions, isForeground: Bool
+    source: String, directory: String, options: MountOptions, unlock: MountUnlock,
+    isForeground: Bool
   ) throws {
     let background = isForeground ? nil : try Background.start()
-    let volume = try open(source, options)
-    for line in volume.warnings { say(line) }
+    let log = MountLog()
+    for name in options.optionsWithoutEffect {
+      log.add("option \(name) has no effect: this mount only reads")
+    }
+    let volume = try open(source, options, unlock, log)
+    for line in volume.warnings { log.add(line) }
     let mount = try Mount(volume, source: source, directory: directory, options: options)
-    try mount.serve(
-      log: background == nil ? say : Background.log, becameReady: { background?.succeed() })
+    try mount.serve(log: log.add) {
+      guard let background else { return }
+      log.detach()
+      background.succeed()
+    }
   }
 
-  private static func open(_ source: String, _ options: MountOptions) throws -> Volume {
-    var unlock = UnlockSource.keyring
-    unlock.passphraseFile = options.passphraseFile
-    return try Volume.open(
-      VolumeSources(parsing: source), options: options.volumeOptions, unlock: unlock)
+  private static func open(
+    _ source: String, _ options: MountOptions, _ how: MountUnlock, _ log: MountLog
+  ) throws(VolumeError) -> Volume {
+    let canAsk = how == .ask && Terminal.inputIsTerminal
+    let unlock = UnlockSource(
+      passphraseFile: options.passphraseFile,
+      ask: canAsk ? { @Sendable in VolumeOperand.ask($0) } : nil)
+    while true {
+      do throws(VolumeError) {
+        return try Volume.open(
+          VolumeSources(parsing: source), options: options.volumeOptions, unlock: unlock,
+          onDamage: log.add)
+      } catch {
+        guard error.code == .locked, how == .wait, unlock.passphraseFile == nil else {
+          throw error
+        }
+        sleep(1)
+      }
+    }
+  }
+}
+
+/// What a mount has to say: on the terminal while the command runs, later in the system's log.
+private final class MountLog: Sendable {
+  private let isDetached = Atomic(false)
+
+  @Sendable func add(_ line: String) {
+    if isDetached.load(ordering: .relaxed) {
+      Background.log(line)
+    } else {
+      Output.remark(MountCommand.spec.name, line)
+    }
   }
 
-  @Sendable private static func say(_ line: String) {
-    Output.remark(MountCommand.spec.name, line)
-  }
+  func detach() { isDetached.store(true, ordering: .relaxed) }
 }

@@ -77,7 +77,8 @@ enum VolumeOperand {
       ask: Terminal.inputIsTerminal ? { @Sendable in ask($0) } : nil)
   }
 
-  @Sendable private static func ask(_ prompt: String) -> String? {
+  /// Asks the terminal for a passphrase.
+  @Sendable static func ask(_ prompt: String) -> String? {
     Terminal.readHidden(prompt).map { String(decoding: $0, as: UTF8.self) }
   }
 
