@@ -32,7 +32,7 @@ struct ReadFile {
   var names: [[UInt8]]?
   /// Whether these are all.
   var isListComplete = false
-  /// Names in it that were listed, and that a lookup did not find.
+  /// Names in it, or of its attributes, that were listed, and that a lookup did not find.
   var unfound: [[UInt8]] = []
 }
 
@@ -157,6 +157,10 @@ final class VolumeContents {
     file.xattrs = trying { () throws(VolumeError) in
       try volume.xattrs(id).flatMap { [$0.name, $0.value] }
     }
+    if let xattrs = file.xattrs, xattrs.count >= 2, often(4) {
+      let value = trying { () throws(VolumeError) in try volume.xattr(xattrs[0], of: id) }
+      if let value, value != xattrs[1] { file.unfound.append(xattrs[0]) }
+    }
     if inode.fileType == 0xa000 {
       file.link = trying { () throws(VolumeError) in try volume.readLink(id) }
     } else if inode.fileType == 0x8000, often(2) {
@@ -202,6 +206,14 @@ final class VolumeContents {
         return rangeCount < 10_000
       }
     }
+    rangeCount = 0
+    _ = trying { () throws(VolumeError) in
+      try handle.forEachExtent(from: random.upTo(size), onLost: { lostRanges.add($0, $1) }) {
+        (_) throws(VolumeError) in
+        rangeCount += 1
+        return rangeCount < 10_000
+      }
+    }
   }
 
   // MARK: - Everything else
@@ -232,7 +244,12 @@ final class VolumeContents {
       let texts = trying { () throws(VolumeError) in try QuietRead.texts(of: volume) }
       for text in texts ?? [] { try checkText(text, "the text of a command") }
     }
-    if often(3) { _ = trying { () throws(VolumeError) in try volume.readJournal() } }
+    if often(3) {
+      // Names in keys are as they are: it is the terminal's output that makes them harmless.
+      _ = trying { () throws(VolumeError) in
+        try QuietRead.journalTexts(of: try volume.journal(), limit: 50)
+      }
+    }
     if often(3) { _ = QuietRead.export(volume, upTo: 32 << 20) }
     if often(3) {
       for path in ["far", "link", "/many/../deep/./d/here", "deep/d/d/d/none"] {
