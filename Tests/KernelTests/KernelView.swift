@@ -76,12 +76,18 @@ struct CommandOnVolume {
   let images: [String]
   /// Options that open it.
   let unlocking: [String]
+  /// Of the caller, for whatever it takes.
+  let folder: String
+
+  /// Whether this machine lets us mount by FUSE.
+  static let canMount = isRoot && fileExists("/dev/fuse")
 
   var volume: String { images.joined(separator: ":") }
 
   /// - Parameter folder: gets a file with the passphrase, where there is one.
   init(images: [String], passphrase: String?, folder: String) throws {
     self.images = images
+    self.folder = folder
     guard let passphrase else {
       unlocking = []
       return
