@@ -103,7 +103,10 @@ let package = Package(
       swiftSettings: testSettings),
     .testTarget(
       name: "EngineTests",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "TestSupport"],
+      dependencies: [
+        "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
+        "TestSupport",
+      ],
       swiftSettings: testSettings),
     .testTarget(
       name: "CommandTests",

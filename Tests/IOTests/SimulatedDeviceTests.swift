@@ -244,4 +244,16 @@ struct SimulatedDeviceTests {
     #expect(try again.bytes(3 << 20, at: 0) == device.bytes(3 << 20, at: 0))
     #expect(back.byteCount == 3 << 20)
   }
+
+  @Test func anEndThatIsCutOffTwiceLeavesNothingBehind() throws {
+    let folder = try TemporaryFolder()
+    let (medium, device) = try make(1 << 20)
+    try device.put(pattern(65_536), at: 0)
+    // The first end lies within a page, the second before it.
+    try device.resize(toByteCount: 32_768 + 512)
+    try device.resize(toByteCount: 8192)
+    let file = try BlockDevice.create(path: folder.file("a"), byteCount: 8192)
+    try medium.export(to: file)
+    #expect(try file.bytes(8192, at: 0) == pattern(8192))
+  }
 }

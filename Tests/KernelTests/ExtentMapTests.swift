@@ -53,12 +53,18 @@ struct ExtentMapTests {
       case .directory: try collect(volume, entry.id, name + "/", &lines)
       case .regular:
         var end: UInt64 = 0
+        var pieces: [[String]] = []
         try volume.open(entry.id).forEachExtent { (extent) throws(VolumeError) in
           #expect(extent.range.lowerBound == end, "\(name)")
           end = extent.range.upperBound
-          lines += self.lines(name, extent)
+          pieces.append(self.lines(name, extent))
           return true
         }
+        // Of a file's last piece FIEMAP tells the first copy only.
+        if let last = pieces.lastIndex(where: { !$0.isEmpty }) {
+          pieces[last].removeSubrange(1...)
+        }
+        lines += pieces.joined()
         #expect(end >= (try volume.inode(entry.id).size), "\(name)")
       default: break
       }

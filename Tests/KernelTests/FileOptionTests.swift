@@ -65,7 +65,7 @@ struct FileOptionTests {
       return true
     }
     for entry in entries {
-      let name = path + String(decoding: entry.name, as: UTF8.self)
+      let name = path + entry.text.split(separator: "\n").joined(separator: "\\n")
       for (attribute, value) in try volume.xattrs(entry.id) {
         let one = try volume.xattr(attribute, of: entry.id)
         #expect(one == value, "\(name)")

@@ -161,6 +161,7 @@ extension ImageVariant {
     },
     ImageVariant("metadata and data apart").with {
       $0.devices = [Device(dataAllowed: [.journal, .btree]), Device(dataAllowed: [.user])]
+      $0.change = .always
     },
     ImageVariant("two devices of a fixed size").with {
       $0.devices = [Device(), Device()]

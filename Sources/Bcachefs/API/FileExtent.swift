@@ -27,7 +27,7 @@ public struct FileExtent: Sendable, Equatable {
     /// The sector (of 512 bytes) of the device where the piece begins; of a compressed piece, where
     /// what is stored begins.
     public let sector: UInt64
-    /// Of the bucket, when this was written: a copy that is only cached counts while they are equal.
+    /// Of the bucket, when this was written: what is only cached counts while they are equal.
     public let generation: UInt8
     /// Only a cache: dropped when its space is needed.
     public let isCached: Bool

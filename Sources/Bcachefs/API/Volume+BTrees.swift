@@ -7,6 +7,8 @@
 //   3. A node's blocks are read from its device again: the cache only has what is left of them.
 // Invariants
 //   (1) Recursion is as deep as the root's level, which the format bounds.
+//   (2) Positions only ascend: nodes that overlap, as only damage makes them, are not gone through
+//       again and again.
 // Locks: none; see Volume.
 // Source: the command `list` of bcachefs-tools; btree_cache.c (bch2_btree_node_to_text), debug.c
 // (bch2_btree_node_ondisk_to_text).
@@ -72,6 +74,7 @@ extension VolumeMedia {
       btreeNodeSectors: UInt32(superblock[Superblock.Layout.btreeNodeSize]),
       targetNames: names)
     context.swapsAccountingPositions = superblock.swapsAccountingPositions
+    context.backpointerShift = superblock.backpointerShift
     return context
   }
 }
@@ -158,7 +161,7 @@ extension Volume {
     let node = try forest.nodes.node(pointer, btree: btree, level: level)
     var position = max(first, node.minKey)
     while position <= node.maxKey, let child = child(of: node, from: position) {
-      try visit(child, btree, level - 1, wanted, first, last, body)
+      try visit(child, btree, level - 1, wanted, position, last, body)
       guard child.key.position < last, let next = child.key.position.successor else { return }
       position = next
     }

@@ -21,24 +21,8 @@ extension Volume {
       cacheBytes: cacheBytes)
   }
 
-  /// Reads the whole journal, that of a clean volume too, and every part of every entry.
+  /// The volume's journal, that of a clean volume too.
   ///
-  /// - Returns: how many entries there are.
-  /// - Throws: what reading the journal throws.
-  package func readJournal() throws(VolumeError) -> Int {
-    let contents = try JournalReader.read(
-      media, options: JournalReader.Options(readsEvenIfClean: true, keepsEntries: true))
-    for entry in contents.entries {
-      guard let memory = entry.bytes else { continue }
-      do throws(FormatError) {
-        let bytes = memory.bytes
-        var parts = try JSetView(validating: bytes).entries
-        while try parts.advance() { _ = try? JSetEntry(decoding: parts.current) }
-      } catch {
-        // What a damaged entry has up to there was read.
-        continue
-      }
-    }
-    return contents.entries.count
-  }
+  /// - Throws: as `VolumeJournal.open`.
+  package func journal() throws(VolumeError) -> VolumeJournal { try VolumeJournal(media) }
 }

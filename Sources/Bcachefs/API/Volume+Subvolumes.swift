@@ -1,12 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// Subvolumes with their paths, and the tree of snapshots, as lists.
-//
-// How it works
-//   A subvolume's root directory says in which directory of the parent subvolume its name stands;
-//   each directory says the same of itself, up to the root of the volume.
-// Invariants
-//   (1) Climbing ends after `maxDepth` names: a damaged volume may have circles.
-// Source: subvolume.c, inode.c (bch2_inum_to_path).
+// Subvolumes with their paths (SubvolumePaths), and the tree of snapshots, as lists.
 
 public import BcachefsFormat
 internal import BcachefsSupport
@@ -35,14 +28,12 @@ public struct SnapshotInfo: Sendable {
 }
 
 extension Volume {
-  /// More names than any path has that Linux can be told at once.
-  private static let maxDepth = 4096
-
   /// All subvolumes, by ascending number.
   ///
   /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
   public func subvolumes() throws(VolumeError) -> [SubvolumeInfo] {
     let cursor = BTreeCursor(forest, .subvolumes)
+    let paths = SubvolumePaths(self)
     var result: [SubvolumeInfo] = []
     while let found = try cursor.next() {
       guard found.key.type == .subvolume, let id = UInt32(exactly: found.key.position.offset)
@@ -52,7 +43,7 @@ extension Volume {
       }
       result.append(
         SubvolumeInfo(
-          id: id, subvolume: value, path: path(ofSubvolume: id),
+          id: id, subvolume: value, path: paths.path(of: id),
           creationTime: time(value.otime.lo)))
     }
     return result
@@ -71,47 +62,6 @@ extension Volume {
     }
     return snapshots.ids.reversed().compactMap { id in
       snapshots[id].map { SnapshotInfo(id: id, snapshot: $0, sectors: sectors[id]) }
-    }
-  }
-
-  /// Where a subvolume's root is in the volume's tree; nil where no path leads there.
-  private func path(ofSubvolume id: UInt32) -> [UInt8]? {
-    var names: [[UInt8]] = []
-    var current = id
-    var number: UInt64?
-    while names.count < Self.maxDepth {
-      guard let info = try? subvolume(current) else { return nil }
-      let inodeNumber = number ?? info.inode
-      if current == Subvolume.root && inodeNumber == Positions.rootInode {
-        return Array(names.reversed().joined(separator: [UInt8(ascii: "/")]))
-      }
-      guard let inode = try? inode(FileID(subvolume: current, inode: inodeNumber)),
-        inode.directory != 0
-      else { return nil }
-      if inodeNumber == info.inode {
-        guard inode.parentSubvolume != 0 else { return nil }
-        current = inode.parentSubvolume
-      }
-      guard let name = try? name(inode.directory, inode.directoryOffset, in: current) else {
-        return nil
-      }
-      names.append(name)
-      number = inode.directory
-    }
-    return nil
-  }
-
-  /// The name that stands at a place in a directory.
-  private func name(
-    _ directory: UInt64, _ offset: UInt64, in subvolumeID: UInt32
-  ) throws(VolumeError) -> [UInt8] {
-    let snapshot = try subvolume(subvolumeID).snapshot
-    var cursor = SnapshotCursor(forest, .dirents, snapshot: snapshot, table: snapshots)
-    guard let found = try cursor.lookup(directory, offset), found.key.type == .dirent else {
-      throw VolumeError(.notFound, "no name at \(directory):\(offset)")
-    }
-    return try decoding(found) { (value) throws(FormatError) in
-      try Dirent(decoding: value).name.copiedBytes
     }
   }
 }

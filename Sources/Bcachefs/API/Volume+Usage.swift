@@ -37,7 +37,8 @@ extension Volume {
   /// The devices' paths by member index, nil where a member is missing.
   public var deviceNames: [String?] { media.devices.map { $0?.name } }
 
-  /// All counters, by their positions; kinds of newer formats are left out.
+  /// All counters but those of single files, by their positions; as in the driver, none that is
+  /// all zeros. Kinds of newer formats are left out.
   ///
   /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
   /// - Complexity: one walk over the accounting btree, a few hundred keys on most volumes.
@@ -48,7 +49,7 @@ extension Volume {
     let onDisk = BTreeForest(nodes: forest.nodes, roots: forest.roots, overlay: nil)
     let cursor = BTreeCursor(onDisk, .accounting)
     while let found = try cursor.next() {
-      guard found.key.type == .accounting else { continue }
+      guard found.key.type == .accounting, !isOfFile(found.key.position) else { continue }
       counters[found.key.position] = try counts(found)
       versions[found.key.position] = found.key.version
     }
@@ -56,7 +57,8 @@ extension Volume {
       for index in overlay.range(.accounting, 0) {
         let delta = overlay.reference(at: index)
         let position = delta.key.position
-        guard delta.key.type == .accounting, versions[position] ?? .zero < delta.key.version
+        guard delta.key.type == .accounting, !isOfFile(position),
+          versions[position] ?? .zero < delta.key.version
         else { continue }
         let changes = try counts(delta)
         let old = counters[position] ?? []
@@ -66,11 +68,17 @@ extension Volume {
       }
     }
     let isByteSwapped = superblock.swapsAccountingPositions
-    return counters.sorted { $0.key < $1.key }.compactMap { position, values in
+    let counted = counters.filter { $0.value.contains { $0 != 0 } }
+    return counted.sorted { $0.key < $1.key }.compactMap { position, values in
       AccountingKey(position, isByteSwapped: isByteSwapped).map {
         AccountingCount(key: $0, counters: values)
       }
     }
+  }
+
+  /// There are as many of these as files: they would not fit the memory of a large volume.
+  private func isOfFile(_ position: BPos) -> Bool {
+    if case .inode = AccountingKey(position) { true } else { false }
   }
 
   private func counts(_ found: KeyReference) throws(VolumeError) -> [Int64] {

@@ -338,8 +338,8 @@ public final class FileHandle {
     try reader.read(inode, from: offset, into: &target)
   }
 
-  /// Calls `body` with the ranges that are not holes, in order; false ends it. `forEachExtent` tells
-  /// more of them.
+  /// Calls `body` with the ranges that are not holes, in order; false ends it. `forEachExtent`
+  /// tells more of them.
   ///
   /// - Throws: what reading a node throws, and what `body` throws.
   public func forEachDataRange(

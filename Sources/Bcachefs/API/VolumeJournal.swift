@@ -44,14 +44,17 @@ public final class VolumeJournal: Sendable {
 
   /// Where a copy of an entry stands.
   public struct Place: Sendable, Hashable {
+    /// Index of the member.
     public let device: UInt8
     /// Of the device; nil when it is not there.
     public let deviceName: String?
     /// Which of the device's journal buckets, in the order in which they are used.
     public let index: Int
-    /// Sectors from the start of that bucket, and from the start of the device.
+    /// Sectors from the start of that bucket.
     public let offsetSectors: Int
+    /// Sectors from the start of the device.
     public let sector: UInt64
+    /// Whether this copy is what was written.
     public let isChecksumGood: Bool
   }
 
@@ -59,7 +62,9 @@ public final class VolumeJournal: Sendable {
   public struct Entry: Sendable {
     /// Not to be believed where `isDamaged`.
     public let header: JSetHeader
+    /// Where its copies are.
     public let places: [Place]
+    /// What recovery does with it.
     public let fate: Fate
     /// Whether recovery ignores it: it is on the blacklist, or newer than the newest flushed entry.
     public let isIgnored: Bool
@@ -67,6 +72,7 @@ public final class VolumeJournal: Sendable {
     public let isDamaged: Bool
     fileprivate let found: JournalEntry
 
+    /// Its number.
     public var sequence: UInt64 { header.seq }
   }
 
@@ -74,6 +80,7 @@ public final class VolumeJournal: Sendable {
   public struct Part: Sendable {
     /// Words of 8 bytes from the end of the entry's header.
     public let offsetU64s: Int
+    /// What it says, or what is wrong with it.
     public let contents: Result<JSetEntry, FormatError>
   }
 
@@ -90,6 +97,7 @@ public final class VolumeJournal: Sendable {
 
   init(_ media: VolumeMedia) throws(VolumeError) { listing = try JournalListing(media) }
 
+  /// The newest superblock of the members.
   public var superblock: Superblock { listing.media.superblock }
   /// What the texts of keys need to know of the volume.
   public var keyContext: BKeyContext { listing.media.keyContext }

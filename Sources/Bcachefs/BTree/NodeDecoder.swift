@@ -7,10 +7,10 @@
 //   2. Each block is checksummed as stored, then decrypted in place.
 //   3. A bset whose journal entry never made it to disk (blacklisted) is left out: the journal is
 //      what orders updates, and there its keys do not exist.
-//   4. Keys of each bset must ascend; bsets are merged pairwise, the later one winning.
+//   4. Keys of each bset must ascend; bsets are merged (NodeEntryRuns), the later one winning.
 // Invariants
 //   (1) Nothing read from disk is used as an offset before it was checked against the node's size.
-//   (2) Work is linear in the node's bytes times the number of its bsets, both bounded.
+//   (2) Work is linear in the node's bytes times the logarithm of the number of its bsets.
 // Source: btree_io.c (bch2_btree_node_read_done, validate_bset, validate_bset_keys).
 
 internal import BcachefsFormat
@@ -70,14 +70,15 @@ struct NodeDecoder {
     let first = try readBlock(image, at: 0, limit: limit)
     let header = try BTreeNodeHeader(decoding: image.bytes)
     try check(header, expected)
-    var merged: [NodeEntry] = try entries(of: first, image, header.format)
+    var runs = NodeEntryRuns()
+    runs.append(try entries(of: first, image, header.format))
     var position = roundedToBlock(first.keys.upperBound)
     while position < limit {
       guard let block = try nextBlock(image, at: position, limit: limit, after: first.bset) else {
         break
       }
       if !isBlacklisted(block.bset.journalSequence) {
-        merged = merge(merged, try entries(of: block, image, header.format), image)
+        runs.append(try entries(of: block, image, header.format))
       }
       position = roundedToBlock(block.keys.upperBound)
     }
@@ -88,7 +89,7 @@ struct NodeDecoder {
     }
     let minKey = expected.isRangeUpdated ? expected.minKey ?? header.minKey : header.minKey
     let maxKey = expected.isRangeUpdated ? expected.maxKey : header.maxKey
-    let visible = merged.filter { entry in
+    let visible = runs.finish().filter { entry in
       type(of: entry, image) != .deleted && !entry.isBefore(minKey)
         && !(maxKey < entry.position)
     }
@@ -258,28 +259,5 @@ struct NodeDecoder {
 
   private func type(of entry: NodeEntry, _ image: HeapBuffer) -> BKeyType {
     BKeyType(rawValue: image.bytes[LEField<UInt8>(Int(entry.imageOffset) + 2)])
-  }
-
-  /// Merges two sorted lists; where positions are equal, the newer entry stays.
-  private func merge(
-    _ older: [NodeEntry], _ newer: [NodeEntry], _ image: HeapBuffer
-  ) -> [NodeEntry] {
-    var result: [NodeEntry] = []
-    result.reserveCapacity(older.count + newer.count)
-    var (a, b) = (0, 0)
-    while a < older.count && b < newer.count {
-      let position = newer[b].position
-      if older[a].isBefore(position) {
-        result.append(older[a])
-        a += 1
-        continue
-      }
-      if older[a].position == position { a += 1 }
-      result.append(newer[b])
-      b += 1
-    }
-    result.append(contentsOf: older[a...])
-    result.append(contentsOf: newer[b...])
-    return result
   }
 }

@@ -84,7 +84,9 @@ final class NodeReader: Sendable {
     do throws(FormatError) {
       return try pointer.withValue { (value) throws(FormatError) in
         var places: [ExtentPtr] = []
-        var pointers = try ExtentEntries(key: pointer.key, value: value).pointers
+        let entries = try ExtentEntries(
+          key: pointer.key, value: value, sizes: media.entrySizes)
+        var pointers = entries.pointers
         while let decoded = pointers.next() { places.append(decoded.ptr) }
         guard pointer.key.type == .btreePtrV2 else {
           let expected = NodeExpectation(

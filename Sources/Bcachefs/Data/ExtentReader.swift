@@ -26,7 +26,7 @@ final class ExtentReader {
   /// The longest extent that can be compressed or checksummed, in sectors (crc128: 2^13).
   private static let maxEncodedSectors: UInt32 = 1 << 13
 
-  private let media: VolumeMedia
+  let media: VolumeMedia
   private let report: (ReadDamage) -> Void
   private let decompressor = Decompressor()
   private let alloc: BTreeCursor
@@ -118,7 +118,8 @@ final class ExtentReader {
     var isUnwritten = false
     do throws(FormatError) {
       try extent.withValue { (value) throws(FormatError) in
-        let entries = try ExtentEntries(key: extent.key, value: value)
+        let entries = try ExtentEntries(
+          key: extent.key, value: value, sizes: media.entrySizes)
         isPoisoned = entries.flags.isPoisoned
         var pointers = entries.pointers
         while let pointer = pointers.next() {

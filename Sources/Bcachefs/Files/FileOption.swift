@@ -3,7 +3,7 @@
 //
 // How it works
 //   1. An inode stores each option plus one, 0 for "the volume's"; what a directory has, its new
-//      files inherit, so what is stored applies. A bit says which ones were set on the inode itself.
+//      files inherit, so what is stored applies. A bit says which ones were set on the inode.
 //   2. Linux shows those as `bcachefs.NAME`, and all that are stored as `bcachefs_effective.NAME`.
 //      An option that the inode leaves to the volume is shown as neither.
 // Source: xattr.c (bch2_xattr_list_bcachefs, __bch2_xattr_bcachefs_get), inode.c

@@ -97,7 +97,10 @@ extension FileReader {
       kind = .data
       do throws(FormatError) {
         try found.withValue { (value) throws(FormatError) in
-          var pointers = try ExtentEntries(key: found.key, value: value).pointers
+          let entries = try ExtentEntries(
+            key: found.key, value: value, sizes: extents.media.entrySizes)
+          if entries.flags.isPoisoned { kind = .lost }
+          var pointers = entries.pointers
           while let pointer = pointers.next() {
             if pointer.ptr.isUnwritten { kind = .unwritten }
             copies.append(FileExtent.Copy(pointer, fromSector: sector))

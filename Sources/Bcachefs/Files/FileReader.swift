@@ -24,7 +24,7 @@ enum FileRangeKind: Sendable, Hashable {
 typealias LostRange = (Range<UInt64>, VolumeError) -> Void
 
 final class FileReader {
-  private let extents: ExtentReader
+  let extents: ExtentReader
   let reflink: BTreeCursor
   private var cursor: SnapshotCursor
   private let blockBytes: Int
@@ -70,7 +70,18 @@ final class FileReader {
         continue
       }
       guard let found = next, found.key.position.inode == inode.number else { break }
-      let covered = try byteRange(of: found.key)
+      let covered: Range<UInt64>
+      do throws(VolumeError) {
+        covered = try byteRange(of: found.key)
+      } catch {
+        guard let onLost else { throw error }
+        let lost = Int(
+          min(Self.end(of: found.key, behind: position) - position, UInt64(byteCount - done)))
+        target.zero(done..<done + lost)
+        if lost > 0 { onLost(position..<position + UInt64(lost), error) }
+        done += lost
+        continue
+      }
       let (start, end) = (covered.lowerBound, covered.upperBound)
       guard end > position else { continue }
       if start > position {
@@ -113,6 +124,12 @@ final class FileReader {
       throw VolumeError(.corrupt, "extent \(key.position) of \(key.size) sectors: no such place")
     }
     return (end - UInt64(key.size)) * 512..<end * 512
+  }
+
+  /// Where a key ends that starts nowhere: what is before that is lost.
+  private static func end(of key: BKey, behind position: UInt64) -> UInt64 {
+    let (end, overflow) = key.position.offset.multipliedReportingOverflow(by: 512)
+    return overflow ? .max : max(end, position)
   }
 
   /// Reads bytes of one key, `offset` from its start.
@@ -214,8 +231,8 @@ final class FileReader {
     }
   }
 
-  /// Calls `body` with the keys of a file and the bytes that they cover, in order, from the one that
-  /// covers `offset` on; false ends it.
+  /// Calls `body` with the keys of a file and the bytes that they cover, in order, from the one
+  /// that covers `offset` on; false ends it.
   func forEachKey(
     _ inode: Inode, from offset: UInt64, onLost: LostRange? = nil,
     _ body: (KeyReference, Range<UInt64>) throws(VolumeError) -> Bool
@@ -235,7 +252,16 @@ final class FileReader {
         continue
       }
       guard let found = next, found.key.position.inode == inode.number else { return }
-      let range = try byteRange(of: found.key)
+      let range: Range<UInt64>
+      do throws(VolumeError) {
+        range = try byteRange(of: found.key)
+      } catch {
+        guard let onLost else { throw error }
+        let end = Self.end(of: found.key, behind: position)
+        if position < end { onLost(position..<end, error) }
+        position = end
+        continue
+      }
       position = range.upperBound
       if try !body(found, range) { return }
     }

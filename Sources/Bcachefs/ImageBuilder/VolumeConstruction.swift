@@ -153,7 +153,6 @@ struct VolumeConstruction {
   private static func takeJournal(
     _ space: BucketSpace, _ device: DeviceFormat
   ) throws(ImageError) -> Range<UInt64> {
-    guard device.dataAllowed.contains(.journal) else { return 0..<0 }
     let bucketBytes = device.bucketBytes ?? 1
     let most = min(8192, (16 << 20) / UInt64(space.bucketSectors))
     let buckets = device.byteCount / bucketBytes

@@ -5,9 +5,10 @@
 //   1. Every snapshot has an ID below its parent's. A key written in a snapshot is seen in it and
 //      in all that descend from it, until one of them has a key of its own at that position.
 //   2. At one position keys are sorted by snapshot ID, so the nearest ancestor's key comes first.
+//   3. Once read, the tree is numbered: a node's place comes before those of all that descend from
+//      it, and these are consecutive. So two comparisons tell an ancestor, however long the chain.
 // Invariants
-//   (1) An ancestor's ID is larger: climbing ends after at most as many steps as there are
-//       snapshots.
+//   (1) An ancestor's ID is larger; a parent whose ID is not counts as none: there are no circles.
 // Source: snapshot.c (bch2_snapshot_is_ancestor).
 
 internal import BcachefsFormat
@@ -15,6 +16,8 @@ internal import BcachefsSupport
 
 struct SnapshotTable: Sendable {
   private var nodes: [UInt32: Snapshot] = [:]
+  /// The places of each snapshot and of all that descend from it; the first one is its own.
+  private var places: [UInt32: Range<Int>] = [:]
 
   /// Reads the snapshots btree.
   init(_ forest: BTreeForest) throws(VolumeError) {
@@ -31,6 +34,38 @@ struct SnapshotTable: Sendable {
         throw VolumeError(error)
       }
     }
+    number()
+  }
+
+  private func parent(of id: UInt32) -> UInt32? {
+    guard let node = nodes[id], node.parent > id else { return nil }
+    return node.parent
+  }
+
+  private mutating func number() {
+    // Parents that are missing have descendants all the same.
+    let ids = Set(nodes.keys).union(nodes.keys.compactMap { parent(of: $0) }).sorted()
+    var counts: [UInt32: Int] = [:]
+    for id in ids {
+      let count = counts[id, default: 0] + 1
+      counts[id] = count
+      if let parent = parent(of: id) { counts[parent, default: 0] += count }
+    }
+    var nextBelow: [UInt32: Int] = [:]
+    var next = 0
+    for id in ids.reversed() {
+      let count = counts[id] ?? 1
+      let start: Int
+      if let parent = parent(of: id), let free = nextBelow[parent] {
+        start = free
+        nextBelow[parent] = free + count
+      } else {
+        start = next
+        next += count
+      }
+      places[id] = start..<start + count
+      nextBelow[id] = start + 1
+    }
   }
 
   /// The snapshot with an ID.
@@ -40,10 +75,8 @@ struct SnapshotTable: Sendable {
 
   /// Whether what was written in `ancestor` may be seen in `id`.
   func isAncestor(_ ancestor: UInt32, of id: UInt32) -> Bool {
-    var current = id
-    while current < ancestor, let node = nodes[current], node.parent > current {
-      current = node.parent
-    }
-    return current == ancestor
+    if ancestor == id { return true }
+    guard let above = places[ancestor], let own = places[id] else { return false }
+    return above.contains(own.lowerBound)
   }
 }

@@ -8,7 +8,9 @@
 //   3. If there is none, the head and the tail of the device are searched, sector by sector, for
 //      what looks like a superblock and says of itself that it stands there.
 // Invariants
-//   (1) Nothing is written. At most 61 copies are read, and `searchedHead + searchedTail` bytes.
+//   (1) Nothing is written. At most 61 copies are read, and `searchedHead + searchedTail` bytes;
+//       what is found there may have `candidateBytes` together, as a device can be full of
+//       beginnings.
 //   (2) A copy counts only in the sector that it names: an image file within the volume's data is
 //       no superblock of this device.
 //   (3) Copies of another volume, or of another member, are left out and named.
@@ -32,6 +34,9 @@ struct SuperblockCopies {
   static let searchedHead: UInt64 = 6 << 20
   /// Bytes that are searched before the end: a copy of up to 2 MiB in buckets of up to 16 MiB.
   static let searchedTail: UInt64 = 20 << 20
+
+  /// Bytes of what looks like a superblock that a search reads.
+  static let candidateBytes = 256 << 20
 
   /// What stands in a place.
   enum State {
@@ -77,6 +82,7 @@ struct SuperblockCopies {
   /// The first copy, then the others as they were named.
   private(set) var copies: [Copy] = []
   private var warnings: [String] = []
+  private var candidateBytesLeft = candidateBytes
 
   init(_ device: BlockDevice) { self.device = device }
 
@@ -276,10 +282,11 @@ struct SuperblockCopies {
   private mutating func searchChunk(_ bytes: [UInt8], at offset: UInt64) {
     let span = bytes.rawBytes
     var index = 0
-    while index + 512 <= bytes.count && copies.count < 256 {
+    while index + 512 <= bytes.count && copies.count < 256 && candidateBytesLeft > 0 {
       let magic = UUID(decoding: span, at: index + Superblock.Layout.magic)
       if magic == SuperblockMagic.bcachefs || magic == SuperblockMagic.bcache {
         let sector = (offset + UInt64(index)) / 512
+        candidateBytesLeft -= claimedBytes(span, at: index)
         // Damaged ones and those of images within the data are of no interest.
         if case .valid(let found) = state(ofSector: sector), !isKnown(sector) {
           copies.append(Copy(sector: sector, place: .search, state: .valid(found)))
@@ -288,6 +295,12 @@ struct SuperblockCopies {
       }
       index += 512
     }
+  }
+
+  /// How much is read of what may be a superblock.
+  private func claimedBytes(_ bytes: RawSpan, at index: Int) -> Int {
+    let rest = bytes.extracting(index..<bytes.byteCount)
+    return max((try? Superblock.byteCount(ofHeader: rest)) ?? 0, 4096)
   }
 
   private func isKnown(_ sector: UInt64) -> Bool { copies.contains { $0.sector == sector } }

@@ -22,6 +22,8 @@ internal import Synchronization
 /// An assembled volume: its newest superblock and the devices that are there.
 final class VolumeMedia: Sendable {
   let superblock: Superblock
+  /// How extent entries of newer formats are stepped over.
+  let entrySizes: ExtentEntrySizes
   /// By member index; nil where a member is missing, or its slot is empty.
   let devices: [BlockDevice?]
   /// By member index, as many as `devices`.
@@ -39,6 +41,7 @@ final class VolumeMedia: Sendable {
     warnings: [String], clocks: Clocks = .system
   ) {
     self.superblock = superblock
+    entrySizes = superblock.extentEntrySizes
     self.devices = devices
     let slots = superblock.members
     members = devices.indices.map { index in

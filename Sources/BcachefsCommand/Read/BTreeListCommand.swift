@@ -146,10 +146,10 @@ private final class BTreeListing {
   /// Writes one result, whichever form is wanted.
   ///
   /// - Throws: `.cancelled` when nobody takes it; `failure` says why.
-  private func put(_ text: String, _ json: () -> JSONValue) throws(VolumeError) {
+  private func put(_ text: [UInt8], _ json: () -> JSONValue) throws(VolumeError) {
     do throws(CommandFailure) {
       guard isJSON else {
-        try output.write(forPeople: text)
+        try output.write(lines: text)
         return
       }
       try output.write(isFirst ? "[\n  " : ",\n  ")
@@ -175,8 +175,9 @@ private final class BTreeListing {
       try volume.forEachKey(of: btree, from: start, through: end) {
         (key, value) throws(VolumeError) in
         guard type == nil || type == key.type else { return true }
-        let text = BKeyValue.text(key: key, value: value, context: context)
-        try put(text + "\n") {
+        var text = BKeyValue.textBytes(key: key, value: value, context: context)
+        text.append(UInt8(ascii: "\n"))
+        try put(text) {
           self.json(key, BKeyValue.valueText(key: key, value: value, context: self.context))
         }
         return true
@@ -201,7 +202,7 @@ private final class BTreeListing {
       try volume.forEachNode(of: btree, level: level, from: start, through: end) {
         (node) throws(VolumeError) in
         guard withFormats else {
-          try put("\(node.pointer): \(node.pointerText)\n") {
+          try put(Array("\(node.pointer): \(node.pointerText)\n".utf8)) {
             self.json(node.pointer, node.pointerText)
           }
           return
@@ -218,7 +219,7 @@ private final class BTreeListing {
 
 
           """
-        try put(text) {
+        try put(Array(text.utf8)) {
           .object([
             .init("level", .integer(UInt64(node.level))),
             .init("min_key", .string("\(node.minKey)")),
@@ -240,10 +241,10 @@ private final class BTreeListing {
         (result) throws(VolumeError) in
         switch result {
         case .failure(let error):
-          try put("\(error)\n") { .object([.init("error", .string("\(error)"))]) }
+          try put(Array("\(error)\n".utf8)) { .object([.init("error", .string("\(error)"))]) }
         case .success(let blocks):
           for block in blocks { try put(block) }
-          if !isJSON { try put("\n") { .null } }
+          if !isJSON { try put([UInt8(ascii: "\n")]) { .null } }
         }
       }
     }
@@ -258,7 +259,7 @@ private final class BTreeListing {
         text += "    \(line)\n"
       }
     }
-    try put(text) {
+    try put(Array(text.utf8)) {
       .object([
         .init("offset_sectors", .integer(UInt64(block.offsetSectors))),
         .init("version", .number(block.bset.version)),

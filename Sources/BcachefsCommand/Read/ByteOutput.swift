@@ -48,13 +48,15 @@ final class ByteOutput {
 
   /// Lines with names from a disk in them: as they are, or for a terminal without control
   /// characters.
-  func write(forPeople text: String) throws(CommandFailure) {
-    guard isTerminal else {
-      try write(text)
-      return
-    }
-    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    try write(lines.map { SafeText.text($0.utf8) }.joined(separator: "\n"))
+  func write(lines bytes: [UInt8]) throws(CommandFailure) {
+    try write(isTerminal ? Self.harmless(bytes) : bytes)
+  }
+
+  /// Lines without any other control characters.
+  static func harmless(_ lines: [UInt8]) -> [UInt8] {
+    let newline = UInt8(ascii: "\n")
+    let parts = lines.split(separator: newline, omittingEmptySubsequences: false)
+    return Array(parts.map { SafeText.text($0) }.joined(separator: "\n").utf8)
   }
 
   /// Writes a large piece at once.

@@ -8,7 +8,7 @@
 //   3. What cannot be read is zeros, and is named at once and in the exit code.
 // Invariants
 //   (1) The archive is well formed whatever is damaged.
-//   (2) Memory grows only with the number of files that have several names.
+//   (2) Memory grows only with the names of files that have several (LinkNames).
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -90,8 +90,7 @@ private final class Archive {
   private let damage: DamageReport
   private let tar: TarWriter
   private let buffer = HeapBuffer(byteCount: 1 << 20)
-  /// The first names of files that have several.
-  private var names: [FileID: [UInt8]] = [:]
+  private var names = LinkNames()
   private var members: UInt64 = 0
   private var leftOut: UInt64 = 0
 
@@ -106,19 +105,21 @@ private final class Archive {
     var name = entry.path
     if entry.depth == 0 { name = entry.isDirectory ? [UInt8(ascii: ".")] : rootName }
     guard let kind = memberKind(entry, name) else { return }
-    if entry.isDirectory { name.append(UInt8(ascii: "/")) }
+    if entry.isDirectory {
+      name.append(UInt8(ascii: "/"))
+      names.enter(entry.name, depth: entry.depth)
+    }
     var member = TarMember(
       name: name, kind: kind, mode: UInt32(entry.inode.mode & 0o7777), uid: entry.inode.uid,
       gid: entry.inode.gid, modificationTime: entry.attributes.modificationTime)
     members += 1
     if entry.attributes.linkCount > 1 && !entry.isDirectory {
-      if let first = names[entry.id] {
+      if let first = names.path(of: entry.id) {
         member.kind = .hardLink
         member.linkTarget = first
         try tar.begin(member)
         return
       }
-      names[entry.id] = name
     }
     do throws(VolumeError) {
       member.xattrs = try volume.xattrs(entry.id).filter { !NameText.isVolumeOption($0.name) }
@@ -128,6 +129,9 @@ private final class Archive {
       damage.add(entry.path, error.description)
       // A link to nowhere says nothing and would not unpack.
       if kind == .symbolicLink && member.linkTarget.isEmpty { return }
+    }
+    if entry.attributes.linkCount > 1 && !entry.isDirectory {
+      names.keep(entry.depth == 0 ? name : entry.name, of: entry.id, depth: entry.depth)
     }
     (member.major, member.minor) = (entry.inode.deviceMajor, entry.inode.deviceMinor)
     if kind == .regular {

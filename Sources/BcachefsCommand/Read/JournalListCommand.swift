@@ -199,7 +199,7 @@ private struct JournalPrinting {
     isHeadersOnly = arguments.contains("headers_only")
     isDateOnly = arguments.contains("datetime")
     showsAllHeaders = arguments.contains("all_headers")
-    self.text.hasColours = output.isTerminal
+    self.text.isForTerminal = output.isTerminal
   }
 
   func run() throws(CommandFailure) {
@@ -230,7 +230,7 @@ private struct JournalPrinting {
         try write(json: entry, parts, &isFirst)
       } else {
         let block = block(entry, parts ?? [])
-        try output.write(forPeople: entry.isIgnored ? JournalText.starred(block) : block)
+        try output.write(entry.isIgnored ? JournalText.starred(block) : block)
       }
     }
     if isJSON { try output.write(isFirst ? "[]\n" : "\n]\n") }
@@ -257,10 +257,15 @@ private struct JournalPrinting {
   }
 
   /// All that is printed of an entry; empty when the filter leaves nothing.
-  private func block(_ entry: VolumeJournal.Entry, _ parts: [VolumeJournal.Part]) -> String {
-    if isDateOnly { return text.dateLine(entry, parts) }
-    guard let shown = shown(parts) else { return showsAllHeaders ? text.header(entry) : "" }
-    return text.header(entry) + (isHeadersOnly ? "" : shown.compactMap(text.text).joined())
+  private func block(
+    _ entry: VolumeJournal.Entry, _ parts: [VolumeJournal.Part]
+  ) -> [UInt8] {
+    if isDateOnly { return Array(text.dateLine(entry, parts).utf8) }
+    let shown = shown(parts)
+    guard shown != nil || showsAllHeaders else { return [] }
+    var block = Array(text.header(entry).utf8)
+    if !isHeadersOnly, let shown { for part in shown { block += text.text(part) ?? [] } }
+    return block
   }
 
   private func write(

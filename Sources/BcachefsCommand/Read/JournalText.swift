@@ -13,8 +13,8 @@ struct JournalText {
   var showsOffsets = false
   /// What recovery makes of an entry, too.
   var showsFate = false
-  /// Keys that a filter names stand out.
-  var hasColours = false
+  /// No control characters from names, and colours for keys that a filter names.
+  var isForTerminal = false
   let filter: JournalFilter
   let journal: VolumeJournal
   let context: BKeyContext
@@ -59,30 +59,45 @@ struct JournalText {
     let number = "\(entry.sequence)"
     let padding = String(repeating: " ", count: max(0, 8 - number.count))
     let date = parts.lazy.compactMap { try? $0.contents.get() }.first { $0.type == .datetime }
-    return "\(Self.title(entry))     \(number)\(padding) \(date.map(text) ?? "")\n"
+    let dateText = date.map { String(decoding: text($0), as: UTF8.self) } ?? ""
+    return "\(Self.title(entry))     \(number)\(padding) \(dateText)\n"
   }
 
   /// A part, with the indentation that its place in a transaction has; nil for what is not shown.
-  func text(_ part: VolumeJournal.Part) -> String? {
+  func text(_ part: VolumeJournal.Part) -> [UInt8]? {
     let offset = showsOffsets ? Self.padded(part.offsetU64s) + " " : ""
     guard case .success(let entry) = part.contents else {
-      if case .failure(let error) = part.contents { return "    \(offset)(invalid: \(error))\n" }
-      return nil
+      guard case .failure(let error) = part.contents else { return nil }
+      return Array("    \(offset)(invalid: \(error))\n".utf8)
     }
     guard filter.shows(entry) else { return nil }
     let stands =
       JournalFilter.beginsTransaction(part)
       || [.btreeRoot, .datetime, .usage].contains(entry.type)
     let indentation = stands ? "  " : "    "
-    let lines = text(entry).split(separator: "\n", omittingEmptySubsequences: false)
-    let body = indentation + offset + lines.joined(separator: "\n\(indentation)") + "\n"
-    return hasColours && filter.highlights(entry) ? "\u{1b}[31m\(body)\u{1b}[0m" : body
+    let newline = UInt8(ascii: "\n")
+    var body = Array((indentation + offset).utf8)
+    let contents = text(entry)
+    for byte in contents {
+      body.append(byte)
+      if byte == newline { body += indentation.utf8 }
+    }
+    body.append(newline)
+    guard isForTerminal else { return body }
+    body = ByteOutput.harmless(body)
+    guard filter.highlights(entry) else { return body }
+    return Array("\u{1b}[31m".utf8) + body + Array("\u{1b}[0m".utf8)
   }
 
-  private func text(_ entry: JSetEntry) -> String {
-    entry.text(
-      values: showsValues ? { BKeyValue.valueText(key: $0, value: $1, context: context) } : nil,
-      date: { DateText.text(seconds: $0, offset: LocalTime.offset(at: $0)) })
+  private func text(_ entry: JSetEntry) -> [UInt8] {
+    let context = self.context
+    let values: JSetEntry.ValueText = { key, value in
+      BKeyValue.valueTextBytes(key: key, value: value, context: context)
+    }
+    let date: JSetEntry.DateForm = { seconds in
+      DateText.text(seconds: seconds, offset: LocalTime.offset(at: seconds))
+    }
+    return entry.textBytes(values: showsValues ? values : nil, date: date)
   }
 
   private static func padded(_ number: Int) -> String {
@@ -91,9 +106,14 @@ struct JournalText {
   }
 
   /// What recovery ignores has stars where lines are indented.
-  static func starred(_ text: String) -> String {
-    text.split(separator: "\n", omittingEmptySubsequences: false)
-      .map { $0.hasPrefix(" ") ? "*\($0.dropFirst())" : String($0) }.joined(separator: "\n")
+  static func starred(_ text: [UInt8]) -> [UInt8] {
+    var result = text
+    var isStart = true
+    for index in result.indices {
+      if isStart && result[index] == UInt8(ascii: " ") { result[index] = UInt8(ascii: "*") }
+      isStart = text[index] == UInt8(ascii: "\n")
+    }
+    return result
   }
 
   // MARK: - JSON
@@ -131,7 +151,7 @@ struct JournalText {
       guard filter.shows(entry) else { return nil }
       var members = [offset, .init("type", .string("\(entry.type)"))]
       guard entry.keyBytes != nil else {
-        let text = entry.text()
+        let text = entry.description
         let start = text.firstRange(of: ": ")?.upperBound ?? text.startIndex
         members.append(.init("level", .number(entry.level)))
         members.append(.init("text", .string(String(text[start...]))))

@@ -21,6 +21,26 @@ package enum QuietRead {
     }
   }
 
+  /// What `list_journal` prints of a volume's first entries.
+  ///
+  /// - Throws: what it fails with.
+  package static func journalTexts(
+    of journal: VolumeJournal, limit: Int
+  ) throws(VolumeError) -> [String] {
+    guard let arguments = try? ParsedArguments([], spec: JournalListCommand.spec),
+      let filter = try? JournalFilter(arguments)
+    else { return [] }
+    let printer = JournalText(journal, filter: filter)
+    var texts: [String] = []
+    for entry in journal.entries.prefix(limit) {
+      texts.append(printer.header(entry))
+      let parts = try? journal.contents(of: entry)
+      texts += (parts ?? []).compactMap { printer.text($0) }
+      texts.append(printer.json(entry, parts: parts).text())
+    }
+    return texts
+  }
+
   /// What `fs usage`, `subvolume list` and `subvolume list-snapshots` print.
   ///
   /// - Throws: what they fail with.

@@ -11,8 +11,8 @@ enum StatCommand {
     synopsis: "[OPTION...] VOLUME PATH",
     text: [
       "Prints a file's type, size, owners, mode and times, its numbers in the volume, the options "
-        + "that it has for itself (set on it, or inherited from a directory), its extended attributes, and where it has data. A symbolic link is "
-        + "shown itself.",
+        + "that it has for itself (set on it, or inherited from a directory), its extended "
+        + "attributes, and where it has data. A symbolic link is shown itself.",
       VolumeOperand.text,
     ],
     groups: [

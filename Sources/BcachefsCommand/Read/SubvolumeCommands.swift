@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // bcachefs subvolume list, and list-snapshots: what there is of them in a volume.
+//
+// Invariants
+//   (1) What is printed grows with what there is, whatever it says of itself: each snapshot is
+//       drawn once, and no deeper than `drawnDepth`.
 
 internal import Bcachefs
 internal import BcachefsFormat

@@ -5,10 +5,13 @@
 //   1. A stack holds the directories on the way down, each with the names that are still to come.
 //      Names are fetched in batches, so a directory of any size takes little memory; where they are
 //      wanted in order, all of a directory's are fetched at once.
-//   2. A directory says in its inode where its name stands. One that is found elsewhere, as only
-//      damage makes it, is remembered and entered once: circles end.
+//   2. A directory says in its inode where its name stands: in which subvolume, directory and
+//      place. One that is found elsewhere, as only damage makes it, is remembered and entered once.
+//      So is the walk's root. Each directory has one place: a circle is entered at one of these.
+//   3. Names that no file can have (`..`, or with a `/`) are damage and left out.
 // Invariants
-//   (1) Memory does not grow with the number of files (unless sorted: with those of one directory).
+//   (1) Memory does not grow with the number of files (unless sorted: with those of one directory),
+//       and paths are at most `pathByteMax` long.
 //   (2) Every walk ends, whatever the volume says.
 
 internal import Bcachefs
@@ -32,6 +35,8 @@ struct WalkEntry {
 
 struct TreeWalk {
   private static let batch = 4096
+  /// Linux can be told of 4096 bytes at once; every directory on the way down has its path.
+  private static let pathByteMax = 1 << 14
 
   private struct Frame {
     let entry: WalkEntry
@@ -59,7 +64,7 @@ struct TreeWalk {
     }
     let top = WalkEntry(path: [], name: [], attributes: attributes, depth: 0, isLast: true)
     guard try visit(top), top.isDirectory else { return }
-    var misplaced: Set<FileID> = []
+    var misplaced: Set<FileID> = [root]
     var stack = [frame(top)]
     while !stack.isEmpty {
       guard let child = nextChild(&stack[stack.count - 1]) else {
@@ -76,7 +81,12 @@ struct TreeWalk {
         continue
       }
       let isEntered = try visit(entry)
-      if entry.isDirectory && isEntered { stack.append(frame(entry)) }
+      guard entry.isDirectory && isEntered else { continue }
+      guard entry.path.count < Self.pathByteMax else {
+        damage.add(entry.path, "what is in it is left out: its path is too long")
+        continue
+      }
+      stack.append(frame(entry))
     }
   }
 
@@ -84,6 +94,10 @@ struct TreeWalk {
     _ child: DirectoryEntry, _ isLast: Bool, in parent: WalkEntry
   ) -> WalkEntry? {
     let path = parent.path + (parent.path.isEmpty ? [] : [UInt8(ascii: "/")]) + child.name
+    guard Self.isName(child.name) else {
+      damage.add(parent.path, "left out: no file can be called \"\(SafeText.text(child.name))\"")
+      return nil
+    }
     do throws(VolumeError) {
       let attributes = try volume.attributes(child.id)
       return WalkEntry(
@@ -95,13 +109,24 @@ struct TreeWalk {
     }
   }
 
+  /// Whether it names something in a directory: it would lead elsewhere where a copy is made.
+  private static func isName(_ name: [UInt8]) -> Bool {
+    let dot = UInt8(ascii: ".")
+    return !name.isEmpty && name != [dot] && name != [dot, dot]
+      && !name.contains { $0 == 0 || $0 == UInt8(ascii: "/") }
+  }
+
   private func isRepeated(
     _ entry: WalkEntry, _ child: DirectoryEntry, in parent: WalkEntry,
     _ misplaced: inout Set<FileID>
   ) -> Bool {
     if misplaced.contains(entry.id) { return true }
+    // The root of another subvolume names the subvolume that its name stands in.
+    let subvolume =
+      entry.id.subvolume == parent.id.subvolume
+      ? entry.id.subvolume : entry.inode.parentSubvolume
     let isInPlace =
-      entry.inode.directory == parent.inode.number
+      subvolume == parent.id.subvolume && entry.inode.directory == parent.inode.number
       && entry.inode.directoryOffset &+ 1 == child.nextOffset
     if !isInPlace { misplaced.insert(entry.id) }
     return false

@@ -138,7 +138,7 @@ private struct UsageText {
         out.put("average extent size").tabRight().newline()
       }
       let counters = count.counters + [0, 0, 0]
-      let average = counters[0] > 0 ? counters[1] / counters[0] * 512 : 0
+      let average = counters[0] > 0 ? counters[1] / counters[0] &* 512 : 0
       out.put("\(CompressionType(rawValue: type))").tab()
       for bytes in [counters[2] &* 512, counters[1] &* 512, average] {
         out.put(HumanSize.text(UInt64(clamping: bytes))).tabRight()

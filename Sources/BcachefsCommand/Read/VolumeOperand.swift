@@ -23,26 +23,32 @@ enum VolumeOperand {
     + "LABEL=.... It is opened read-only: not a byte of it is changed."
 
   /// Opens the volume that the first operand names.
-  static func open(_ arguments: ParsedArguments) throws(CommandFailure) -> Volume {
+  ///
+  /// - Parameter namesBadCopies: Whether copies that are found bad are told as they are found.
+  static func open(
+    _ arguments: ParsedArguments, namesBadCopies: Bool = true
+  ) throws(CommandFailure) -> Volume {
     guard let name = arguments.operands.first, !name.isEmpty else {
       throw .usage("name a volume: DEV[:DEV...]", command: arguments.command)
     }
-    let volume = try open(name, arguments)
+    let volume = try open(name, arguments, namesBadCopies: namesBadCopies)
     for warning in volume.warnings { Output.remark(arguments.command, warning) }
     return volume
   }
 
   private static func open(
-    _ name: String, _ arguments: ParsedArguments
+    _ name: String, _ arguments: ParsedArguments, namesBadCopies: Bool
   ) throws(CommandFailure) -> Volume {
     var options = VolumeOptions()
     if arguments.contains("degraded") { options[.degraded] = 1 }
     if arguments.contains("very_degraded") { options[.veryDegraded] = 1 }
     let remarks = DamageRemarks(command: arguments.command)
+    let tell: (@Sendable (String) -> Void)? =
+      namesBadCopies ? { @Sendable in remarks.add($0) } : nil
     return try reading { () throws(VolumeError) in
       try Volume.open(
         try VolumeSources(parsing: name), options: options, unlock: unlockSource(arguments),
-        onDamage: { remarks.add($0) })
+        onDamage: tell)
     }
   }
 

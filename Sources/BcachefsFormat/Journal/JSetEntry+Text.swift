@@ -3,7 +3,7 @@
 
 extension JSetEntry {
   /// Prints a value; the key stands before it.
-  public typealias ValueText = (BKey, RawSpan) -> String
+  public typealias ValueText = (BKey, RawSpan) -> [UInt8]
   /// Prints a point in time, in seconds since 1970.
   public typealias DateForm = (Int64) -> String
 
@@ -13,14 +13,15 @@ extension JSetEntry {
   /// - Parameters:
   ///   - values: prints what follows `KEY: `; without it only keys are printed.
   ///   - date: prints times; without it they are numbers, as the driver prints them.
-  public func text(values: ValueText? = nil, date: DateForm? = nil) -> String {
-    guard type.name != nil else { return type.description }
-    return "\(type): \(contents(values, date))"
+  public func textBytes(values: ValueText? = nil, date: DateForm? = nil) -> [UInt8] {
+    guard type.name != nil else { return Array(type.description.utf8) }
+    let start = Array("\(type): ".utf8)
+    guard let keyBytes else { return start + contents(date).utf8 }
+    return start + keysText(keyBytes, values)
   }
 
-  private func contents(_ values: ValueText?, _ date: DateForm?) -> String {
+  private func contents(_ date: DateForm?) -> String {
     switch payload {
-    case .keys(let bytes): return keysText(bytes, values)
     case .blacklist(let seq): return "seq=\(seq)"
     case .blacklistRange(let start, let end): return "start=\(start) end=\(end)"
     case .usage(let value): return "type=\(usageType) v=\(value)"
@@ -36,7 +37,8 @@ extension JSetEntry {
       return "dev=\(device)\(lines.joined())"
     case .log: return logText ?? ""
     case .datetime(let seconds): return date?(seconds) ?? "\(seconds)"
-    case .opaque: return newerText(values)
+    case .keys: return ""
+    case .opaque: return newerText
     }
   }
 
@@ -47,10 +49,9 @@ extension JSetEntry {
   }
 
   /// Types of formats newer than 1.13 are kept as bytes.
-  private func newerText(_ values: ValueText?) -> String {
+  private var newerText: String {
     let bytes = unsafe tail.span.bytes
     switch type {
-    case .logBKey: return keysText(tail, values)
     case .rewindLimit where bytes.byteCount >= 8: return "seq \(bytes[LEField<UInt64>(0)])"
     case .rewind where bytes.byteCount >= 16:
       return "from \(bytes[LEField<UInt64>(0)]) to \(bytes[LEField<UInt64>(8)])"
@@ -67,22 +68,27 @@ extension JSetEntry {
     }
   }
 
-  private func keysText(_ bytes: [UInt8], _ values: ValueText?) -> String {
-    var lines: [String] = []
+  private func keysText(_ bytes: [UInt8], _ values: ValueText?) -> [UInt8] {
+    var text: [UInt8] = []
+    func beginLine() { if !text.isEmpty { text += "\n\(type): ".utf8 } }
     var keys = unsafe JSetKeyIterator(bytes.span.bytes)
     do {
       while let key = try keys.next() {
-        var line = "btree=\(btree) l=\(level) \(key)"
-        if key.valueU64s > 0, let values { line += ": \(values(key, keys.value))" }
-        lines.append(line)
+        beginLine()
+        text += "btree=\(btree) l=\(level) \(key)".utf8
+        if key.valueU64s > 0, let values {
+          text += ": ".utf8
+          text += values(key, keys.value)
+        }
       }
     } catch {
-      lines.append("\(error)")
+      beginLine()
+      text += "\(error)".utf8
     }
-    return lines.joined(separator: "\n\(type): ")
+    return text
   }
 }
 
 extension JSetEntry: CustomStringConvertible {
-  public var description: String { text() }
+  public var description: String { String(decoding: textBytes(), as: UTF8.self) }
 }

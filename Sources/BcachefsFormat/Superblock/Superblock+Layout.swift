@@ -111,6 +111,8 @@ extension Superblock {
     public static let versionIncompatAllowed = LEBits(word(5), 48..<64)
     /// From 1.24 on: the option casefold, for directories that say nothing.
     public static let casefold = LEBits(word(6), 22..<23)
+    /// From 1.14 on: `extent_bp_shift`, 0 for 10.
+    public static let backpointerShift = LEBits(word(6), 40..<48)
   }
 
   /// Devices a volume can have (`BCH_SB_MEMBERS_MAX`).

@@ -147,6 +147,23 @@ extension Superblock {
   /// Whether directories are casefolded where their inode says nothing (from 1.24 on).
   public var casefoldsByDefault: Bool { self[Layout.casefold] != 0 }
 
+  /// How to step over extent entries that this version does not know (from 1.32 on).
+  public var extentEntrySizes: ExtentEntrySizes {
+    for section in sections {
+      if case .unknown(let unknown) = section, unknown.type.rawValue == 16 {
+        return ExtentEntrySizes(section: unknown.contents)
+      }
+    }
+    return .none
+  }
+
+  /// Bits of a backpointer's position below the sector; nil before 1.14.
+  public var backpointerShift: UInt64? {
+    guard version >= MetadataVersion(1, 14) else { return nil }
+    let stored = self[Layout.backpointerShift]
+    return stored == 0 || stored > 63 ? 10 : stored
+  }
+
   /// Whether positions of accounting keys stand in reverse byte order (from 1.15 on).
   public var swapsAccountingPositions: Bool { version >= MetadataVersion(1, 15) }
 

@@ -51,6 +51,8 @@ public struct BKeyContext: Sendable {
   public var targetNames: [UInt16: String]
   /// Whether positions of accounting keys are byte-swapped.
   public var swapsAccountingPositions = false
+  /// Bits of a backpointer's position below the sector, from 1.14 on; nil: they are as in 1.13.
+  public var backpointerShift: UInt64?
 
   public init(
     devices: [Device?], btreeNodeSectors: UInt32 = 0, maxEncodedExtentSectors: UInt32 = 0,

@@ -172,6 +172,24 @@ extension BKeyValue {
     }
   }
 
+  /// The key's whole text in bytes: names and attributes as they are, which need not be UTF-8.
+  public static func textBytes(
+    key: BKey, value: RawSpan, context: BKeyContext = .none
+  ) -> [UInt8] {
+    value.byteCount == 0
+      ? Array(key.description.utf8)
+      : Array("\(key): ".utf8) + valueTextBytes(key: key, value: value, context: context)
+  }
+
+  /// As `valueText`, in bytes.
+  public static func valueTextBytes(
+    key: BKey, value: RawSpan, context: BKeyContext = .none
+  ) -> [UInt8] {
+    if key.type == .dirent, let dirent = try? Dirent(decoding: value) { return dirent.textBytes }
+    if key.type == .xattr, let xattr = try? Xattr(decoding: value) { return xattr.textBytes }
+    return Array(valueText(key: key, value: value, context: context).utf8)
+  }
+
   private static func decodedText(
     key: BKey, value: RawSpan, context: BKeyContext
   ) throws(FormatError) -> String {
@@ -202,7 +220,12 @@ extension BKeyValue {
     case .snapshot: return try Snapshot(decoding: value).text(byteCount: value.byteCount)
     case .snapshotTree: return try SnapshotTree(decoding: value).description
     case .lru: return try LRUValue(decoding: value).description
-    case .backpointer: return backpointerText(try Backpointer(decoding: value), key, context)
+    case .backpointer:
+      guard let shift = context.backpointerShift else {
+        return backpointerText(try Backpointer(decoding: value), key, context)
+      }
+      return try Backpointer.newerText(
+        key: key, value: value, shift: shift, device: context.device(key.position.inode))
     case .bucketGens: return try BucketGens(decoding: value).description
     case .loggedOpTruncate: return try LoggedOpTruncate(decoding: value).description
     case .loggedOpFinsert: return try LoggedOpFinsert(decoding: value).description

@@ -142,13 +142,17 @@ public struct Dirent: ~Escapable {
 
 extension Dirent {
   /// `name -> 4098 type dir` (`bch2_dirent_to_text`).
-  public var description: String {
-    let text = name.text
-    return switch target {
-    case .inode(let number): "\(text) -> \(number) type \(Dirent.typeName(type))"
-    case .subvolume(let child, let parent):
-      "\(text) -> \(parent) -> \(child) type \(Dirent.typeName(type))"
-    }
+  public var description: String { String(decoding: textBytes, as: UTF8.self) }
+
+  /// The text with the name's own bytes, which need not be UTF-8.
+  public var textBytes: [UInt8] {
+    let tail =
+      switch target {
+      case .inode(let number): " -> \(number) type \(Dirent.typeName(type))"
+      case .subvolume(let child, let parent):
+        " -> \(parent) -> \(child) type \(Dirent.typeName(type))"
+      }
+    return name.textBytes + tail.utf8
   }
 
   /// Upstream's name of a `d_type`.

@@ -4,8 +4,9 @@
 //
 // How it works
 //   Entries stand one after the other, each one to three words. The lowest set bit of an entry's
-//   first word is its type, and its type its length. Only known types have a length: at an unknown
-//   one the walk yields `.invalid` and ends, and what follows stays untouched bytes.
+//   first word is its type, and its type its length. Types that this version does not know have
+//   the length that the superblock gives them (ExtentEntrySizes); without one the walk yields
+//   `.invalid` and ends, and what follows stays untouched bytes.
 //
 // Invariants
 //   (1) The walk never reads beyond the span, and advances by at least one word a step.
@@ -21,7 +22,9 @@ public enum ExtentEntry: Hashable, Sendable {
   case reconcile(UInt64)
   /// Which entry of a reconcile btree stands for a btree node (`struct bch_extent_reconcile_bp`).
   case reconcileBackpointer(UInt64)
-  /// A type that this version does not know, or an entry cut off by the value's end.
+  /// A type that this version does not know, of a length that the superblock gives.
+  case unknown(type: UInt8, u64s: Int)
+  /// A type whose length is not known, or an entry cut off by the value's end.
   case invalid(word: UInt64)
 
   /// Words it takes on disk; 0 for `.invalid`.
@@ -29,8 +32,40 @@ public enum ExtentEntry: Hashable, Sendable {
     switch self {
     case .ptr, .stripePtr, .rebalance, .flags, .reconcile, .reconcileBackpointer: 1
     case .crc(_, let kind): kind.u64s
+    case .unknown(_, let u64s): u64s
     case .invalid: 0
     }
+  }
+}
+
+/// How many words entries take whose types this version does not know: section 16 of the superblock
+/// (`struct bch_sb_field_extent_type_u64s`, from 1.32 on), a byte a type.
+@frozen
+public struct ExtentEntrySizes: Hashable, Sendable, BitwiseCopyable {
+  /// The first type that is not known.
+  @inlinable public static var firstType: Int { 9 }
+  /// Four bits a type, of 16 types; 0 for one without a size.
+  @usableFromInline let nibbles: UInt64
+
+  @usableFromInline init(nibbles: UInt64) { self.nibbles = nibbles }
+
+  /// Nothing is known.
+  public static let none = ExtentEntrySizes(nibbles: 0)
+
+  /// The section's contents; as upstream has it, a 0 ends the list.
+  public init(section contents: [UInt8]) {
+    var nibbles: UInt64 = 0
+    for (type, size) in contents.prefix(while: { $0 != 0 }).enumerated() {
+      let place = type - Self.firstType
+      if 0..<16 ~= place && size < 16 { nibbles |= UInt64(size) << UInt64(place * 4) }
+    }
+    self.nibbles = nibbles
+  }
+
+  /// Words of an entry; 0 where that is not known.
+  @inlinable public func u64s(ofType type: Int) -> Int {
+    let place = type &- Self.firstType
+    return place >= 0 && place < 16 ? Int(nibbles >> UInt64(place &* 4) & 15) : 0
   }
 }
 
@@ -56,24 +91,31 @@ public struct ExtentEntries: ~Escapable {
   public let bytes: RawSpan
   /// Sectors of the key.
   public let keySize: UInt32
+  /// Of types that this version does not know.
+  public let sizes: ExtentEntrySizes
 
   /// - Parameters:
   ///   - bytes: All entries; a last part of less than a word is not looked at.
   ///   - keySize: Sectors of the key, which crc entries report as the live size.
+  ///   - sizes: Of the volume's superblock.
   @inlinable @_lifetime(copy bytes)
-  public init(_ bytes: RawSpan, keySize: UInt32) {
+  public init(_ bytes: RawSpan, keySize: UInt32, sizes: ExtentEntrySizes = .none) {
     self.bytes = bytes
     self.keySize = keySize
+    self.sizes = sizes
   }
 
   /// The entries within a key's value, for the types that have any (`bch2_bkey_ptrs_c`).
   ///
   /// - Throws: `.truncated` if the value is smaller than its type's header.
   @_lifetime(copy value)
-  public init(key: BKey, value: RawSpan) throws(FormatError) {
+  public init(
+    key: BKey, value: RawSpan, sizes: ExtentEntrySizes = .none
+  ) throws(FormatError) {
     let range = try ExtentEntries.range(of: key, value: value)
     bytes = value.extracting(range)
     keySize = key.size
+    self.sizes = sizes
   }
 
   /// Where in its value a key's entries are; empty for types without pointers.
@@ -98,7 +140,7 @@ public struct ExtentEntries: ~Escapable {
 
   /// Every entry, in order.
   @inlinable public var entries: Iterator {
-    @_lifetime(copy self) get { Iterator(bytes, keySize: keySize) }
+    @_lifetime(copy self) get { Iterator(bytes, keySize: keySize, sizes: sizes) }
   }
 
   /// What is said of the whole extent; nothing on volumes older than 1.25.
@@ -112,22 +154,26 @@ public struct ExtentEntries: ~Escapable {
 
   /// Every pointer with its checksum, compression and stripe, in order.
   @inlinable public var pointers: PointerIterator {
-    @_lifetime(copy self) get { PointerIterator(Iterator(bytes, keySize: keySize)) }
+    @_lifetime(copy self) get {
+      PointerIterator(Iterator(bytes, keySize: keySize, sizes: sizes))
+    }
   }
 
   /// Walks entries.
   public struct Iterator: ~Escapable {
     @usableFromInline let bytes: RawSpan
     @usableFromInline let keySize: UInt32
+    @usableFromInline let sizes: ExtentEntrySizes
     @usableFromInline var cursor = 0
 
     /// Bytes from the start of the entries to the next one.
     @inlinable public var byteOffset: Int { cursor }
 
     @usableFromInline @_lifetime(copy bytes)
-    init(_ bytes: RawSpan, keySize: UInt32) {
+    init(_ bytes: RawSpan, keySize: UInt32, sizes: ExtentEntrySizes) {
       self.bytes = bytes
       self.keySize = keySize
+      self.sizes = sizes
     }
 
     /// The next entry; after `.invalid` there is none.
@@ -144,6 +190,10 @@ public struct ExtentEntries: ~Escapable {
       case 6: entry = .flags(ExtentFlags(word: word))
       case 7: entry = .reconcile(word)
       case 8: entry = .reconcileBackpointer(word)
+      case let bit
+      where bit >= ExtentEntrySizes.firstType && sizes.u64s(ofType: bit) > 0
+        && left >= sizes.u64s(ofType: bit) &* 8:
+        entry = .unknown(type: UInt8(bit), u64s: sizes.u64s(ofType: bit))
       case let bit:
         guard bit <= 3, let kind = ExtentCrc.Kind(rawValue: UInt8(bit)), left >= kind.u64s &* 8
         else {
@@ -176,7 +226,7 @@ public struct ExtentEntries: ~Escapable {
         case .ptr(let ptr): return DecodedPtr(ptr: ptr, crc: crc, stripe: stripe)
         case .crc(let crc, _): self.crc = crc
         case .stripePtr(let word): stripe = word
-        case .rebalance, .flags, .reconcile, .reconcileBackpointer: break
+        case .rebalance, .flags, .reconcile, .reconcileBackpointer, .unknown: break
         case .invalid: return nil
         }
       }
@@ -247,7 +297,7 @@ public struct ExtentWriter: Sendable {
 
   /// Appends any entry as it is.
   ///
-  /// - Throws: `.unsupported` for `.invalid`, and what the other forms throw.
+  /// - Throws: `.unsupported` for `.unknown` and `.invalid`, and what the other forms throw.
   public mutating func append(
     _ entry: ExtentEntry, to value: inout MutableRawSpan
   ) throws(FormatError) {
@@ -259,6 +309,8 @@ public struct ExtentWriter: Sendable {
     case .flags(let flags): try append((flags.word, 0, 0), count: 1, to: &value)
     case .reconcile(let word), .reconcileBackpointer(let word):
       try append((word, 0, 0), count: 1, to: &value)
+    case .unknown(let type, _):
+      throw FormatError(.unsupported, "bch_extent_entry", "type", found: UInt64(type))
     case .invalid(let word):
       throw FormatError(.unsupported, "bch_extent_entry", "type", found: word)
     }

@@ -82,6 +82,7 @@ extension ExtentEntries {
       case .flags(let flags): text += "flags: \(flags.isPoisoned ? "poisoned" : "")"
       case .reconcile(let word): text += "reconcile: \(String(word >> 8, radix: 16))"
       case .reconcileBackpointer(let word): text += "reconcile_bp: idx \(word >> 9)"
+      case .unknown(let type, let u64s): text += "(unknown extent entry type \(type), \(u64s) u64s)"
       case .invalid(let word):
         let digits = String(word, radix: 16)
         text += "(invalid extent entry "

@@ -32,7 +32,7 @@ extension ExtentEntries {
       case .ptr(let ptr):
         try validate(ptr, seen: &seen, context: context)
         continue
-      case .reconcile, .reconcileBackpointer: break
+      case .reconcile, .reconcileBackpointer, .unknown: break
       case _ where isBTreePtr:
         throw bad("type", UInt64(key.type.rawValue), .btree_ptr_has_non_ptr)
       case .crc(let crc, _): try validate(crc, seen: &seen, context: context, flags: flags)

@@ -46,8 +46,8 @@ extension FormatError {
 }
 
 extension RawSpan {
-  /// The bytes as text, up to a NUL; what is not UTF-8 is replaced.
-  var text: String {
+  /// The bytes up to a NUL, as the kernel prints them: not necessarily UTF-8.
+  var textBytes: [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(byteCount)
     for at in 0..<byteCount {
@@ -55,7 +55,7 @@ extension RawSpan {
       if byte == 0 { break }
       bytes.append(byte)
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return bytes
   }
 
   /// The first `limit` bytes as hexadecimal digits.

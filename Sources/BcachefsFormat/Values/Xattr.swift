@@ -124,16 +124,19 @@ extension Xattr {
   }
 
   /// `user.name:value`, and the entries of an ACL (`bch2_xattr_to_text`).
-  public var description: String {
+  public var description: String { String(decoding: textBytes, as: UTF8.self) }
+
+  /// The text with the bytes of name and value, which need not be UTF-8.
+  public var textBytes: [UInt8] {
     var text = ""
     if let prefix = Xattr.prefix(type) {
       text = "\(prefix)"
     } else {
       text = type <= Kind.security ? "(type \(type))" : "(unknown type \(type))"
     }
-    text += "\(name.text):\(value.text)"
-    if type == Kind.aclAccess || type == Kind.aclDefault { text += " \(aclText)" }
-    return text
+    var bytes = Array(text.utf8) + name.textBytes + ":".utf8 + value.textBytes
+    if type == Kind.aclAccess || type == Kind.aclDefault { bytes += " \(aclText)".utf8 }
+    return bytes
   }
 
   /// The entries of an ACL, as far as they are whole (`bch2_acl_to_text`).

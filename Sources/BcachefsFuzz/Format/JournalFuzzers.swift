@@ -9,8 +9,8 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 /// Prints a key's value, as the commands do.
-func valueText(_ key: BKey, _ value: RawSpan) -> String {
-  BKeyValue.valueText(key: key, value: value)
+func valueText(_ key: BKey, _ value: RawSpan) -> [UInt8] {
+  BKeyValue.valueTextBytes(key: key, value: value)
 }
 
 /// Whole journal entries.
@@ -102,8 +102,7 @@ final class JSetFuzzer: Fuzzer {
       throw FormatError(.inconsistent, "fuzz", "encoded entry", found: UInt64(view.type.rawValue))
     }
     if printing {
-      let text = decoded.text(values: valueText)
-      if text.utf8.contains(0) {
+      if decoded.textBytes(values: valueText).contains(0) {
         throw FormatError(.invalid, "fuzz", "NUL in text", found: UInt64(view.type.rawValue))
       }
     }

@@ -4,6 +4,8 @@
 //
 // Keys stand in FormatTests/Golden/keys/NAME.tsv: after a line about the volume a key a line:
 // btree, header and value in hexadecimal, text.
+// Invariants
+//   (1) Volumes are unpacked one at a time, as each takes its memory.
 
 internal import BcachefsFormat
 internal import BcachefsIO

@@ -113,6 +113,7 @@ struct FuzzCommand {
     let numbers = onlyCase.map { $0..<$0 + 1 } ?? firstCase..<firstCase + cases
     let start = Self.now()
     var number = numbers.lowerBound
+    var summary: String?
     do throws(FuzzFailure) {
       let fuzzer = try entry.make(corpus)
       while number < numbers.upperBound {
@@ -121,13 +122,15 @@ struct FuzzCommand {
         try fuzzer.run(&random)
         number += 1
       }
+      summary = fuzzer.summary
     } catch {
       print("bcachefs-fuzz: \(entry.name): \(error)")
       print("repeat: bcachefs-fuzz \(entry.name) \(seed) --case \(number)")
       return true
     }
     let milliseconds = (Self.now() - start) / 1_000_000
-    print("\(entry.name): \(numbers.count) cases in \(milliseconds) ms, nothing found")
+    let details = summary.map { " (\($0))" } ?? ""
+    print("\(entry.name): \(numbers.count) cases in \(milliseconds) ms, nothing found\(details)")
     fflush(nil)
     return false
   }

@@ -10,6 +10,13 @@ protocol Fuzzer: AnyObject {
   ///
   /// - Throws: when a property does not hold.
   func run(_ random: inout Xoshiro256) throws(FuzzFailure)
+
+  /// What the cases so far were like, if there is anything to tell.
+  var summary: String? { get }
+}
+
+extension Fuzzer {
+  var summary: String? { nil }
 }
 
 /// A property that does not hold.

@@ -54,7 +54,7 @@ final class BaseVolume {
     let volume = try mustWork("opening \(name)") { () throws(VolumeError) in
       try Volume.open(devices: opened)
     }
-    contents = VolumeContents(reading: volume, thoroughly: true)
+    contents = VolumeContents(ofBase: volume)
     try check(
       contents.problems.isEmpty, "\(name): \(contents.problems.prefix(3))")
     try check(contents.files.count > 1, "\(name) has no files")

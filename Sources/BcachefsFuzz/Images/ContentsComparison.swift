@@ -3,7 +3,7 @@
 //
 // Invariants
 //   (1) What is given without an error is what was there: names, attributes, targets, bytes.
-//   (2) A name is only missing where its directory said that names are missing, or its directory is.
+//   (2) A name is only missing where its directory said that names are, or its directory is.
 
 internal import BcachefsSupport
 
@@ -18,13 +18,13 @@ extension VolumeContents {
         throw FuzzFailure("\(name) was not there before")
       }
       try Self.compare(file, expected, name, checksData: checksData)
-      guard file.isListComplete == true, expected.isListComplete == true else { continue }
-      let prefix = path + [UInt8(ascii: "/")]
-      for other in good.files.keys where other.starts(with: prefix) {
-        let isChild = !other.dropFirst(prefix.count).contains(UInt8(ascii: "/"))
-        try check(
-          !isChild || files[other] != nil,
-          "\"\(String(decoding: other, as: UTF8.self))\" is missing without an error")
+      guard file.isListComplete, expected.isListComplete, let names = expected.names else {
+        continue
+      }
+      let found = Set(file.names ?? [])
+      for other in names where !found.contains(other) {
+        let text = String(decoding: other, as: UTF8.self)
+        throw FuzzFailure("\(name): \"\(text)\" is missing without an error")
       }
     }
   }
@@ -43,7 +43,21 @@ extension VolumeContents {
     if let found = file.link, checksData || found.count < 64 {
       try check(found == expected.link, "\(name): another target")
     }
-    guard checksData, let found = file.bytes, let good = expected.bytes else { return }
+    if let found = file.dataRanges, let good = expected.dataRanges {
+      try check(found == good, "\(name): data in \(found), not \(good)")
+    }
+    for other in file.unfound where !expected.unfound.contains(other) {
+      let text = String(decoding: other, as: UTF8.self)
+      throw FuzzFailure("\(name): \"\(text)\" is listed, and not found")
+    }
+    guard checksData, let good = expected.bytes else { return }
+    for piece in file.pieces {
+      let start = Int(clamping: piece.offset)
+      guard start + piece.bytes.count <= good.count else { continue }
+      let isGood = piece.bytes.elementsEqual(good[start..<start + piece.bytes.count])
+      try check(isGood, "\(name): \(piece.bytes.count) other bytes at \(start)")
+    }
+    guard let found = file.bytes else { return }
     try check(found.count == good.count, "\(name): \(found.count) bytes, not \(good.count)")
     var start = 0
     for range in file.lost.sorted(by: { $0.lowerBound < $1.lowerBound }) {

@@ -2,8 +2,8 @@
 // Whole volumes, changed in all ways, opened, listed, read and exported.
 //
 // How it works
-//   A case picks a base and changes a copy of it (VolumeMutator), opens what is left of its devices,
-//   and asks for all that can be asked (VolumeContents).
+//   A case picks a base and changes a copy of it (VolumeMutator), opens what is left of its
+//   devices, and asks for all that can be asked (VolumeContents).
 // Invariants
 //   (1) No trap (CurrentCase says which case it was), `secondsMax` of processor time a case, and no
 //       more than `memoryMax` bytes beyond what the bases take.
@@ -29,6 +29,15 @@ final class ImageFuzzer: Fuzzer {
 
   private let bases: [BaseVolume]
   private let memoryLimit: Int
+  private var openedCount = 0
+  private var damagedCount = 0
+  private var comparedCount = 0
+  private var slowest: UInt64 = 0
+
+  var summary: String? {
+    "\(openedCount) opened, \(damagedCount) with damage, \(comparedCount) compared; "
+      + "the slowest took \(slowest / 1_000_000) ms, all at most \(ProcessUse.peakBytes >> 20) MiB"
+  }
 
   /// - Parameter isStored: Volumes of the corpus, not built ones.
   init(_ corpus: Corpus, isStored: Bool) throws(FuzzFailure) {
@@ -54,7 +63,9 @@ final class ImageFuzzer: Fuzzer {
     } catch {
       throw FuzzFailure("\(about): \(error)")
     }
-    let seconds = (ProcessUse.nanoseconds - start) / 1_000_000_000
+    let nanoseconds = ProcessUse.nanoseconds - start
+    slowest = max(slowest, nanoseconds)
+    let seconds = nanoseconds / 1_000_000_000
     try check(seconds < Self.secondsMax, "\(about): \(seconds) seconds")
     let peak = ProcessUse.peakBytes
     try check(peak < memoryLimit, "\(about): \(peak >> 20) MiB of memory")
@@ -70,19 +81,23 @@ final class ImageFuzzer: Fuzzer {
     if random.oneIn(4) { options[.veryDegraded] = 1 }
     if random.oneIn(8) { options[.noSplitbrainCheck] = 1 }
     let chosen = options
+    let cacheBytes = random.oneIn(4) ? 0 : 32 << 20
     let opened = mayFail { () throws(VolumeError) in
-      try Volume.open(devices: devices, options: chosen, cacheBytes: 32 << 20)
+      try Volume.open(devices: devices, options: chosen, cacheBytes: cacheBytes)
     }
     guard let opened else { return }
+    openedCount += 1
     let contents = VolumeContents(
       reading: opened, random: Xoshiro256(seed: random.next()), thoroughly: random.oneIn(8))
     try contents.examineRest()
     for line in opened.damage + opened.warnings + contents.problems {
       try checkText(line, "a message")
     }
+    if !opened.damage.isEmpty || !contents.problems.isEmpty { damagedCount += 1 }
     guard !mutated.isLie, base.checksMetadata, base.isClean || !mutated.touchesJournal else {
       return
     }
+    comparedCount += 1
     try contents.compare(with: base.contents, checksData: base.checksData)
   }
 }

@@ -2,10 +2,10 @@
 // What reading a volume gives: every name, attribute and byte, and every problem that was told.
 //
 // How it works
-//   1. The tree is walked from the root, breadth first, at most `directoryMax` directories, each
-//      file once a name. Nothing that fails ends the walk.
-//   2. Contents are read up to `contentMax` bytes a file, past damage: ranges that are lost are kept
-//      beside them.
+//   1. The tree is walked from the root, breadth first, each file once a name; of a damaged volume
+//      at most `directoryMax` directories. Nothing that fails ends the walk.
+//   2. Contents are read up to `contentMax` bytes a file, past damage: ranges that are lost are
+//      kept beside them.
 //   3. Everything else that can be asked of a volume is asked: keys of all btrees, nodes, usage,
 //      subvolumes, the journal, an archive.
 // Invariants
@@ -24,8 +24,16 @@ struct ReadFile {
   /// Its first bytes, and which of them were lost.
   var bytes: [UInt8]?
   var lost: [Range<UInt64>] = []
-  /// Whether all names in it are known; nil for what is no directory.
-  var isListComplete: Bool?
+  /// More of it, read where an error would have been thrown: offset, bytes.
+  var pieces: [(offset: UInt64, bytes: [UInt8])] = []
+  /// Where it is not a hole; nil where not all of that is known.
+  var dataRanges: [Range<UInt64>]?
+  /// The names in it; nil for what is no directory.
+  var names: [[UInt8]]?
+  /// Whether these are all.
+  var isListComplete = false
+  /// Names in it, or of its attributes, that were listed, and that a lookup did not find.
+  var unfound: [[UInt8]] = []
 }
 
 /// Everything that was read.
@@ -33,6 +41,8 @@ final class VolumeContents {
   static let contentMax = 1 << 17
   private static let directoryMax = 400
   private static let fileMax = 3000
+  /// A base may have all that it has.
+  private let isBase: Bool
   private static let keyMax = 20_000
 
   private(set) var files: [[UInt8]: ReadFile] = [:]
@@ -44,9 +54,13 @@ final class VolumeContents {
   private let isThorough: Bool
   private let buffer = HeapBuffer(byteCount: contentMax)
 
-  /// Reads all of a volume.
-  convenience init(reading volume: Volume, thoroughly: Bool) {
-    self.init(reading: volume, random: Xoshiro256(seed: 1), thoroughly: thoroughly)
+  /// Reads all of a base.
+  init(ofBase volume: Volume) {
+    self.volume = volume
+    random = Xoshiro256(seed: 1)
+    isThorough = true
+    isBase = true
+    walk()
   }
 
   /// Reads a volume.
@@ -56,6 +70,7 @@ final class VolumeContents {
     self.volume = volume
     self.random = random
     isThorough = thoroughly
+    isBase = false
     walk()
   }
 
@@ -81,14 +96,15 @@ final class VolumeContents {
     var waiting: [(path: [UInt8], id: FileID)] = [([], volume.root)]
     var seen: Set<FileID> = [volume.root]
     var next = 0
-    while next < waiting.count, next < Self.directoryMax {
+    while next < waiting.count, isBase || next < Self.directoryMax {
       let (path, id) = waiting[next]
       next += 1
       var file = read(id)
       var children: [(name: [UInt8], id: FileID, isDirectory: Bool)] = []
-      file.isListComplete = list(id, into: &children)
+      file.isListComplete = list(id, into: &children, &file.unfound)
+      file.names = children.map(\.name)
       files[path] = file
-      for child in children where files.count < Self.fileMax {
+      for child in children where isBase || files.count < Self.fileMax {
         let childPath = path + [UInt8(ascii: "/")] + child.name
         if child.isDirectory {
           if seen.insert(child.id).inserted { waiting.append((childPath, child.id)) }
@@ -100,24 +116,30 @@ final class VolumeContents {
   }
 
   private func list(
-    _ id: FileID, into children: inout [(name: [UInt8], id: FileID, isDirectory: Bool)]
+    _ id: FileID, into children: inout [(name: [UInt8], id: FileID, isDirectory: Bool)],
+    _ unfound: inout [[UInt8]]
   ) -> Bool {
     let lost = LostCount()
     var found: [DirectoryEntry] = []
     let isDone: ()? = trying { () throws(VolumeError) in
       try volume.list(id, onLost: { lost.add($0) }) { (entry) throws(VolumeError) in
         found.append(entry)
-        return found.count < Self.fileMax
+        return isBase || found.count < Self.fileMax
       }
     }
     for error in lost.errors { note(error) }
     for entry in found {
       children.append((entry.name, entry.id, entry.type == 4 || entry.type == 16))
     }
-    if let entry = found.first, often(4) {
-      _ = trying { () throws(VolumeError) in try volume.lookup(entry.name, in: id) }
+    for entry in found where often(16) {
+      do throws(VolumeError) {
+        if try volume.lookup(entry.name, in: id) != entry.id { unfound.append(entry.name) }
+      } catch {
+        note(error)
+        if error.code == .notFound { unfound.append(entry.name) }
+      }
     }
-    return isDone != nil && lost.errors.isEmpty
+    return isDone != nil && lost.errors.isEmpty && (isBase || found.count < Self.fileMax)
   }
 
   private func read(_ id: FileID) -> ReadFile {
@@ -134,6 +156,10 @@ final class VolumeContents {
     ]
     file.xattrs = trying { () throws(VolumeError) in
       try volume.xattrs(id).flatMap { [$0.name, $0.value] }
+    }
+    if let xattrs = file.xattrs, xattrs.count >= 2, often(4) {
+      let value = trying { () throws(VolumeError) in try volume.xattr(xattrs[0], of: id) }
+      if let value, value != xattrs[1] { file.unfound.append(xattrs[0]) }
     }
     if inode.fileType == 0xa000 {
       file.link = trying { () throws(VolumeError) in try volume.readLink(id) }
@@ -158,20 +184,34 @@ final class VolumeContents {
     // Without a place for losses, from an odd offset; the last bytes; and where the data is.
     for offset in [random.upTo(size), size - min(size, 5000)] {
       let length = 1 + random.below(6000)
-      _ = trying { () throws(VolumeError) in
+      let count = trying { () throws(VolumeError) in
         var span = buffer.mutableBytes
         var part = span.subrange(0..<length)
         return try handle.read(from: offset, into: &part)
       }
+      if let count {
+        file.pieces.append((offset, buffer.bytes.extracting(0..<count).copied()))
+      }
     }
-    _ = trying { () throws(VolumeError) in
-      try handle.dataRanges(limit: 16) { lost.add($0, $1) }
+    let lostRanges = LostCount()
+    let ranges = trying { () throws(VolumeError) in
+      try handle.dataRanges(limit: 16) { lostRanges.add($0, $1) }
     }
-    var ranges = 0
+    for error in lostRanges.errors { note(error) }
+    if lostRanges.errors.isEmpty { file.dataRanges = ranges }
+    var rangeCount = 0
     _ = trying { () throws(VolumeError) in
       try handle.forEachDataRange(from: random.upTo(size)) { (_) throws(VolumeError) in
-        ranges += 1
-        return ranges < 10_000
+        rangeCount += 1
+        return rangeCount < 10_000
+      }
+    }
+    rangeCount = 0
+    _ = trying { () throws(VolumeError) in
+      try handle.forEachExtent(from: random.upTo(size), onLost: { lostRanges.add($0, $1) }) {
+        (_) throws(VolumeError) in
+        rangeCount += 1
+        return rangeCount < 10_000
       }
     }
   }
@@ -204,7 +244,12 @@ final class VolumeContents {
       let texts = trying { () throws(VolumeError) in try QuietRead.texts(of: volume) }
       for text in texts ?? [] { try checkText(text, "the text of a command") }
     }
-    if often(3) { _ = trying { () throws(VolumeError) in try volume.readJournal() } }
+    if often(3) {
+      // Names in keys are as they are: it is the terminal's output that makes them harmless.
+      _ = trying { () throws(VolumeError) in
+        try QuietRead.journalTexts(of: try volume.journal(), limit: 50)
+      }
+    }
     if often(3) { _ = QuietRead.export(volume, upTo: 32 << 20) }
     if often(3) {
       for path in ["far", "link", "/many/../deep/./d/here", "deep/d/d/d/none"] {

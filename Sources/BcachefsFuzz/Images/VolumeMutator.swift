@@ -4,8 +4,8 @@
 // How it works
 //   1. Damage: bytes, sectors (zeros, noise, another place's) and ends of devices, in superblocks,
 //      journal, nodes, contents, or anywhere. Checksums stay as they were.
-//   2. Lies: a field of a superblock, btree node or journal entry gets another value, often one that
-//      means something elsewhere in the volume, and the checksum is made to be right.
+//   2. Lies: a field of a superblock, btree node or journal entry gets another value, often one
+//      that means something elsewhere in the volume, and the checksum is made to be right.
 //   3. News: the volume becomes one that was not unmounted, and its journal brings keys that are
 //      copies of real ones with other fields.
 // Invariants

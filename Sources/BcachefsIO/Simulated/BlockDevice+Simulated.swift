@@ -56,6 +56,8 @@ extension SimulatedDevice {
   public func export(to target: BlockDevice) throws(DeviceError) {
     let (contents, total) = state.withLock { ($0.current, $0.byteCount) }
     unsafe try contents.forEachPage { (offset, bytes) throws(DeviceError) in
+      // A page stays, zeroed, when the device's end was within it and comes before it.
+      guard offset < total else { return }
       let count = Int(min(UInt64(bytes.count), total - offset))
       let page = unsafe RawSpan(_unsafeBytes: bytes)
       try target.write(page.extracting(first: count), atByte: offset)

@@ -2,6 +2,8 @@
 // Made by scripts/make-casefold-table, of Unicode 12.1.0: not to be edited.
 //
 // Each table is a list of runs; CaseFolding.swift says how they are written.
+// Invariants
+//   (1) Runs ascend and do not overlap.
 
 enum CaseFoldingTable {
   /// What characters fold to, Hangul syllables apart.

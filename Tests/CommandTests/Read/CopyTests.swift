@@ -13,11 +13,11 @@ internal import Testing
         let before = try fixture.images.map { try readFile($0) }
         let result = try fixture.run("get", [fixture.volume, "/", "\(target)/out"])
         #expect(result.status == 0, "\(result.standardError)")
-        let seen = try ReadFixture.manifest(of: "\(target)/out")
+        let seen = try manifest(of: "\(target)/out")
         let expected = try sample.manifest()
         #expect(
-          ReadFixture.comparable(seen, withSockets: true)
-            == ReadFixture.comparable(expected, withSockets: true))
+          comparableManifest(seen, withSockets: true)
+            == comparableManifest(expected, withSockets: true))
         let after = try fixture.images.map { try readFile($0) }
         #expect(after == before)
       }
@@ -36,11 +36,11 @@ internal import Testing
             tar -x -p --xattrs --xattrs-include='*' --acls --numeric-owner -C \(target)
           """, folder: fixture.folder)
         #expect(result.status == 0, "\(result.standardError)")
-        let seen = try ReadFixture.manifest(of: target)
+        let seen = try manifest(of: target)
         let expected = try sample.manifest()
         #expect(
-          ReadFixture.comparable(seen, withSockets: false)
-            == ReadFixture.comparable(expected, withSockets: false))
+          comparableManifest(seen, withSockets: false)
+            == comparableManifest(expected, withSockets: false))
       }
     }
   }

@@ -23,11 +23,11 @@ internal import Testing
       let result = try fixture.run("get", options + [volume, "/", "\(target)/out"])
       #expect(result.status == 0, "\(comment): \(result.standardError)")
       #expect(!result.standardError.isEmpty, comment)
-      let seen = try ReadFixture.manifest(of: "\(target)/out")
+      let seen = try manifest(of: "\(target)/out")
       let expected = try fixture.sample.manifest()
       #expect(
-        ReadFixture.comparable(seen, withSockets: true)
-          == ReadFixture.comparable(expected, withSockets: true), comment)
+        comparableManifest(seen, withSockets: true)
+          == comparableManifest(expected, withSockets: true), comment)
     }
   }
 

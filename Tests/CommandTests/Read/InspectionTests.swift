@@ -84,6 +84,31 @@ internal import Testing
     }
   }
 
+  /// Of 1.39: the bucket that a backpointer is shown in holds what it says.
+  @Test(arguments: SampleVolume.newest.filter { $0.name == "newest-plain" })
+  func newerBackpointersLieInBucketsOfTheirType(sample: SampleVolume) throws {
+    try ReadFixture.with(sample) { fixture in
+      var types: [Substring: Substring] = [:]
+      let alloc = try fixture.run("list", ["-b", "alloc", fixture.volume]).text
+      for line in alloc.split(separator: "u64s ") {
+        let words = line.split(whereSeparator: { $0 == " " || $0 == "\n" })
+        guard let type = words.firstIndex(of: "data_type"), words.count > type + 1 else { continue }
+        types[words[3]] = words[type + 1]
+      }
+      let lines = try fixture.run("list", ["-b", "backpointers", fixture.volume]).text
+      var count = 0
+      for line in lines.split(separator: "\n") {
+        let words = line.split(separator: " ")
+        let place = try #require(words.first { $0.hasPrefix("bucket=") }).dropFirst(7)
+        let bucket = place.split(separator: ":").prefix(2).joined(separator: ":") + ":0"
+        let type = try #require(words.first { $0.hasPrefix("data_type=") }).dropFirst(10)
+        #expect(types[bucket[...]] == type, "\(line)")
+        count += 1
+      }
+      #expect(count > 50)
+    }
+  }
+
   @Test(.enabled(if: SampleVolume.newest.contains { $0.name == "newest-casefold" }))
   func casefoldedNamesAreFoundInAnySpelling() throws {
     let sample = try #require(SampleVolume.newest.first { $0.name == "newest-casefold" })

@@ -14,6 +14,8 @@ internal import Testing
 struct BuildSetting: Sendable {
   var options: [VolumeOption: UInt64] = [:]
   var deviceCount = 1
+  /// What devices may hold, by their numbers; others hold anything.
+  var dataAllowed: [Int: PersistentMask<DataType>] = [:]
   var bucketBytes: UInt64? = 128 << 10
   /// nil: devices fit.
   var byteCount: UInt64?
@@ -26,6 +28,7 @@ struct BuildSetting: Sendable {
       devices: (0..<deviceCount).map {
         var device = DeviceFormat(name: "device \($0)", byteCount: byteCount ?? 0)
         device.bucketBytes = bucketBytes
+        if let allowed = dataAllowed[$0] { device.dataAllowed = allowed }
         return device
       })
     for (option, value) in options { format.options[option] = value }

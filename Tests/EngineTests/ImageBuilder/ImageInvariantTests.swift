@@ -57,6 +57,24 @@ struct ImageInvariantTests {
     }
   }
 
+  /// The driver gives a journal to a device without one at the first mount, over whatever stands in
+  /// its first buckets.
+  @Test func everyDeviceHasAJournalWhateverItMayHold() throws {
+    try withTemporaryFolder { folder in
+      let tree = try SourceTree.make(at: "\(folder)/tree", seed: 3, scale: .tiny, files: 20)
+      let setting = BuildSetting(
+        deviceCount: 2, dataAllowed: [0: [.journal, .btree], 1: [.user]])
+      let image = try BuiltImage(tree.path, setting)
+      for device in image.devices {
+        let superblock = try SuperblockCopies.read(device, searching: false).superblock
+        let section = superblock.section(of: JournalBucketRangesSection.self)
+        #expect((section?.ranges ?? []).reduce(0) { $0 + $1.count } >= 8, "\(device.name)")
+      }
+      try expectBackpointersMatch(image, "data apart")
+      try expectSpaceAddsUp(image, "data apart")
+    }
+  }
+
   /// Number of keys from none to several levels, at every size around a full node.
   @Test func everyNumberOfFilesHasAPlanThatFits() throws {
     try withTemporaryFolder { folder in

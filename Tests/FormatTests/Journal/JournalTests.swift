@@ -117,7 +117,7 @@ struct JournalTests {
       return UInt8(hex[start..<hex.index(start, offsetBy: 2)], radix: 16) ?? 0
     }
     #expect(try entry.encoded() == expected)
-    #expect(entry.text() == text)
+    #expect(entry.description == text)
     var iterator = unsafe JSetEntryIterator(expected.span.bytes)
     #expect(try iterator.advance())
     #expect(try JSetEntry(decoding: iterator.current) == entry)
@@ -220,7 +220,7 @@ struct JournalTests {
         while try entries.advance() {
           do {
             let entry = try JSetEntry(decoding: entries.current)
-            _ = entry.text()
+            _ = entry.textBytes()
             let bytes = entries.current.bytes
             let encoded = try entry.encoded()
             #expect(encoded.count == bytes.byteCount, "seed \(seed)")

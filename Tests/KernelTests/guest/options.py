@@ -37,4 +37,5 @@ for parent, directories, files in os.walk(top):
         for attribute in os.listxattr(path, follow_symlinks=False):
             if attribute.startswith("bcachefs"):
                 value = os.getxattr(path, attribute, follow_symlinks=False)
-                print(os.path.relpath(path, top), attribute, value.decode(), sep="\t")
+                shown = os.path.relpath(path, top).replace("\n", "\\n")
+                print(shown, attribute, value.decode(), sep="\t")
