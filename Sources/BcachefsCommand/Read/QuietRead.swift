@@ -35,7 +35,9 @@ package enum QuietRead {
     for entry in journal.entries.prefix(limit) {
       texts.append(printer.header(entry))
       let parts = try? journal.contents(of: entry)
-      texts += (parts ?? []).compactMap { printer.text($0) }
+      texts += (parts ?? []).compactMap {
+        printer.text($0).map { String(decoding: $0, as: UTF8.self) }
+      }
       texts.append(printer.json(entry, parts: parts).text())
     }
     return texts
