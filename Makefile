@@ -14,7 +14,7 @@ help:
 	@echo "make demo          build a volume from a real directory and look at it"
 	@echo "make test          all tests (debug, internal checks on)"
 	@echo "make check         format, tests, release build, hot paths, fuzz smoke: before a commit"
-	@echo "make bench         benchmarks, beside mke2fs, mkfs.btrfs, mksquashfs and tar"
+	@echo "make bench         benchmarks, beside mke2fs, mksquashfs, tar, LMDB, passthrough_ll, ..."
 	@echo "make test-kernel   tests against the real Linux driver; builds that kernel once (10 min)"
 	@echo "make fuzz          every fuzzer for a while (FUZZ_SEED=n repeats a run)"
 	@echo "make format        format the sources;  make format-check only looks"

@@ -9,7 +9,8 @@ struct UnlockTests {
   /// Mounts in a terminal, and answers its question.
   private static let terminalScript = """
     import os, pty, subprocess, sys
-    command = [os.environ["BCACHEFS"], "mount", "-o", "ro", os.environ["IMAGE"], os.environ["MOUNT"]]
+    program, image, mount = (os.environ[name] for name in ("BCACHEFS", "IMAGE", "MOUNT"))
+    command = [program, "mount", "-o", "ro", image, mount]
     child, terminal = pty.fork()
     if child == 0:
         os.execv(command[0], command)
@@ -27,7 +28,7 @@ struct UnlockTests {
     os.write(terminal, sys.argv[1].encode() + b"\\n")
     read_until(b"no such mark")
     _, status = os.waitpid(child, 0)
-    print(os.waitstatus_to_exitcode(status), b"horse" in text, os.path.ismount(os.environ["MOUNT"]))
+    print(os.waitstatus_to_exitcode(status), b"horse" in text, os.path.ismount(mount))
     print(text.decode(), file=sys.stderr)
     """
 

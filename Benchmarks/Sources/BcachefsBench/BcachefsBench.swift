@@ -66,10 +66,12 @@ enum BcachefsBench {
     case "support": SupportBench(options).run()
     case "image": ImageBench(options).run()
     case "lookup": LookupBench(options).run()
+    case "read": ReadBench(options).run()
     case nil:
       SupportBench(options).run()
       ImageBench(options).run()
       LookupBench(options).run()
+      ReadBench(options).run()
     default: usage()
     }
   }
@@ -77,11 +79,12 @@ enum BcachefsBench {
   static func usage() -> Never {
     print(
       """
-      usage: bcachefs-bench [support|image|lookup] [--smoke] [--runs N] [--bytes N] [--files N]
+      usage: bcachefs-bench [support|image|lookup|read] [--smoke] [--runs N] [--bytes N] [--files N]
              [--keys N] [NAME...]
         support   checksums, ciphers, compression, parity, beside the libraries' own figures
         image     building an image from a directory, beside other filesystems' tools
         lookup    keys of a btree, at random and in order, beside LMDB
+        read      mounts beside passthrough_ll, squashfuse and fuse2fs; get beside unsquashfs
       Only what has a NAME in its name is measured, if any is given.
       """)
     exit(64)

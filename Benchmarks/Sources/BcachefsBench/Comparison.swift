@@ -64,6 +64,12 @@ struct Comparison {
     return sorted[sorted.count / 2]
   }
 
+  static func thousandths(_ value: Double) -> String {
+    let count = Int((value * 1000).rounded())
+    let digits = String(1000 + count % 1000).dropFirst()
+    return "\(count / 1000).\(digits)"
+  }
+
   static func fixed(_ value: Double) -> String {
     let hundredths = Int((value * 100).rounded())
     let fraction = hundredths % 100

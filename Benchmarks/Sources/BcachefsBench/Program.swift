@@ -46,5 +46,11 @@ enum Program {
     return usage.ru_maxrss / 1024
   }
 
+  /// A variable of the environment; nil when it is not set, or empty.
+  static func environment(_ name: String) -> String? {
+    guard let value = unsafe getenv(name), unsafe value.pointee != 0 else { return nil }
+    return unsafe String(cString: value)
+  }
+
   static func remove(_ path: String) { _ = run(["rm", "-rf", path]) }
 }

@@ -25,6 +25,7 @@ public struct VolumeUsage: Sendable {
   /// Files, directories and all else with an inode, in all snapshots.
   public let inodeCount: UInt64
 
+  /// What is known of a volume; the used sectors are at most its capacity.
   public init(capacitySectors: UInt64, usedSectors: UInt64, inodeCount: UInt64 = 0) {
     self.capacitySectors = capacitySectors
     self.usedSectors = usedSectors

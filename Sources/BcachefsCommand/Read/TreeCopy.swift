@@ -3,7 +3,8 @@
 //
 // How it works
 //   1. One thread walks the tree. It makes directories, links and nodes itself, and hands regular
-//      files to workers through a short queue.
+//      files to workers through a short queue, small ones several at a time: to wake a worker costs
+//      as much as to copy one.
 //   2. A file with several names is made, empty, by the walk, so that its further names can be made
 //      while a worker still fills it.
 //   3. A directory gets its owner, mode and times when all below it is done: each counts what it
@@ -68,6 +69,18 @@ private final class PendingDirectory: Sendable {
 
 final class TreeCopy {
   private static let openMax = 32
+  /// What workers get at a time, at most: so many files, or about so many bytes.
+  private static let batchFiles = 16
+  private static let batchBytes: UInt64 = 1 << 20
+
+  /// A file for a worker to copy.
+  private struct PendingFile {
+    let entry: WalkEntry
+    let directory: HostDirectory
+    let parent: PendingDirectory
+    /// The file, if it was made already.
+    let made: HostNewFile?
+  }
 
   private let place: Place
   private let copier: FileCopier
@@ -78,6 +91,8 @@ final class TreeCopy {
   private let resumes: Bool
   private let buffers: [HeapBuffer]
   private var pool: WorkerPool?
+  private var batch: [PendingFile] = []
+  private var batchedBytes: UInt64 = 0
   /// The directories on the way down.
   private var stack: [PendingDirectory] = []
   /// The first names of files that have several, where they could be made.
@@ -101,7 +116,10 @@ final class TreeCopy {
   /// Copies everything from `root` on, and waits for it.
   func run(from root: FileID) throws(CommandFailure) {
     // Releasing the pool waits for what is queued.
-    defer { pool = nil }
+    defer {
+      submitBatch()
+      pool = nil
+    }
     try TreeWalk(volume: volume, isSorted: false, damage: damage).run(
       from: root,
       visit: { (entry) throws(CommandFailure) in try visit(entry) },
@@ -179,13 +197,26 @@ final class TreeCopy {
       names[entry.id] = (parent.path, entry.name)
       if isComplete { return }
     }
+    // One directory's only: each keeps its directory open.
+    if let last = batch.last, last.parent !== parent { submitBatch() }
     parent.retain()
-    let (copier, buffers, resumes) = (self.copier, self.buffers, self.resumes)
-    pool?.submit { [made] worker in
-      copier.copy(
-        entry, entry.name, in: directory, made: made, resumes: resumes,
-        buffer: buffers[worker])
-      copier.finish(parent)
+    batch.append(PendingFile(entry: entry, directory: directory, parent: parent, made: made))
+    batchedBytes += min(entry.attributes.byteCount, Self.batchBytes)
+    if batch.count == Self.batchFiles || batchedBytes >= Self.batchBytes { submitBatch() }
+  }
+
+  private func submitBatch() {
+    guard !batch.isEmpty else { return }
+    let (copier, buffers, resumes, files) = (self.copier, self.buffers, self.resumes, batch)
+    batch.removeAll(keepingCapacity: true)
+    batchedBytes = 0
+    pool?.submit { worker in
+      for file in files {
+        copier.copy(
+          file.entry, file.entry.name, in: file.directory, made: file.made, resumes: resumes,
+          buffer: buffers[worker])
+        copier.finish(file.parent)
+      }
     }
   }
 
@@ -256,12 +287,17 @@ private struct FileCopier: Sendable {
     guard problems.fatal == nil else { return }
     let size = entry.attributes.byteCount
     do throws(HostError) {
-      if made == nil && resumes, try isComplete(entry, name, in: directory) {
+      let file: HostNewFile
+      if let made {
+        file = made
+      } else if let new = try directory.makeFileIfAbsent(name) {
+        file = new
+      } else if resumes, try isComplete(entry, name, in: directory) {
         progress.finishFile(bytes: size, isSkipped: true)
         return
+      } else {
+        file = try directory.makeFile(name)
       }
-      let file: HostNewFile
-      if let made { file = made } else { file = try directory.makeFile(name) }
       let written = try copyContents(entry, to: file, buffer)
       for failure in try file.setAttributes(attributes(entry)) { problems.add(failure) }
       progress.finishFile(bytes: written, isSkipped: false)

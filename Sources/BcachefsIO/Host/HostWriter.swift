@@ -72,12 +72,28 @@ extension HostDirectory {
   ///
   /// - Throws: `.system(EISDIR)` if a directory has the name; `.invalidName`, `.system`.
   public func makeFile(_ name: [UInt8]) throws(HostError) -> HostNewFile {
+    if let file = try makeFileIfAbsent(name) { return file }
     try remove(name)
+    guard let file = try makeFileIfAbsent(name) else {
+      throw error(.create, .system(EEXIST), name.span)
+    }
+    return file
+  }
+
+  /// The same, but nil if anything has the name, which stays.
+  ///
+  /// - Throws: `.invalidName`, `.system`.
+  public func makeFileIfAbsent(_ name: [UInt8]) throws(HostError) -> HostNewFile? {
     let flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
     var opened: Int32 = -1
-    try unsafe make(name) { directory, text in
-      opened = unsafe openat(directory, text, flags, 0o600)
-      return opened < 0 ? -1 : 0
+    do throws(HostError) {
+      try unsafe make(name) { directory, text in
+        opened = unsafe openat(directory, text, flags, 0o600)
+        return opened < 0 ? -1 : 0
+      }
+    } catch {
+      guard error.reason == .system(EEXIST) else { throw error }
+      return nil
     }
     return HostNewFile(
       path: path.appending(name), tree: tree, descriptor: HostDescriptor(number: opened))

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+// Programs that show a tree as a mount, and mounts by them for one measurement.
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// A program that mounts.
+struct MountContender {
+  let name: String
+  /// Makes what is mounted; empty where there is nothing to make.
+  var preparation: [String] = []
+  /// A file of so many bytes that must be there before.
+  var imageBytes: Int?
+  var image = ""
+  /// Mounts, and ends once it is done, or goes on in the background.
+  let command: [String]
+
+  /// All of them. What is not installed is left out when it does not run.
+  static func all(tree: String, folder: String, mount: String, treeBytes: Int) -> [MountContender] {
+    var result = [
+      MountContender(
+        name: "bcachefs",
+        preparation: [
+          Program.bcachefs, "image", "create", "--quiet", "--source=\(tree)", "\(folder)/b.img",
+        ],
+        command: [Program.bcachefs, "mount", "-o", "ro", "\(folder)/b.img", mount])
+    ]
+    if let passthrough = Program.environment("BENCH_PASSTHROUGH") {
+      result.append(
+        MountContender(
+          name: "passthrough_ll",
+          command: [
+            passthrough, "-o", "source=\(tree),cache=always,no_writeback,no_xattr", mount,
+          ]))
+    }
+    return result + [
+      MountContender(
+        name: "squashfuse_ll",
+        preparation: [
+          "mksquashfs", tree, "\(folder)/s.img", "-quiet", "-no-progress", "-noI", "-noD", "-noF",
+          "-noX",
+        ], command: ["squashfuse_ll", "\(folder)/s.img", mount]),
+      MountContender(
+        name: "fuse2fs", preparation: ["mke2fs", "-q", "-F", "-d", tree, "\(folder)/e.img"],
+        imageBytes: 2 * treeBytes + 64 << 20, image: "\(folder)/e.img",
+        command: ["fuse2fs", "-o", "ro", "\(folder)/e.img", mount]),
+    ]
+  }
+
+  /// - Returns: false if its program is not there or failed.
+  func prepare() -> Bool {
+    if let imageBytes {
+      let descriptor = unsafe open(image, O_CREAT | O_WRONLY, 0o600)
+      _ = ftruncate(descriptor, imageBytes)
+      _ = close(descriptor)
+    }
+    return preparation.isEmpty || Program.run(preparation) != nil
+  }
+
+  /// Runs `body` while it is mounted; nil if it does not mount, or `body` fails.
+  func withMount<Value>(at mount: String, _ body: () -> Value?) -> Value? {
+    let before = Self.device(of: mount)
+    guard Program.run(command) != nil else { return nil }
+    defer {
+      if Program.run(["fusermount3", "-u", mount]) == nil { _ = Program.run(["umount", mount]) }
+      Self.waitUntil { Self.device(of: mount) == before }
+    }
+    Self.waitUntil { Self.device(of: mount) != before }
+    Self.setReadAhead(of: mount)
+    return body()
+  }
+
+  /// The same for all: by default the kernel reads 128 KiB ahead, and some set it themselves.
+  static let readAheadKiB = 1024
+
+  private static func setReadAhead(of mount: String) {
+    let device = device(of: mount)
+    let path = "/sys/class/bdi/\(device >> 8 & 0xfff):\(device & 0xff)/read_ahead_kb"
+    guard let file = unsafe fopen(path, "we") else { return }
+    _ = unsafe fputs("\(readAheadKiB)", file)
+    _ = unsafe fclose(file)
+  }
+
+  private static func device(of path: String) -> UInt {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 ? status.st_dev : 0
+  }
+
+  private static func waitUntil(_ condition: () -> Bool) {
+    for _ in 0..<1000 where !condition() { usleep(5000) }
+  }
+}
