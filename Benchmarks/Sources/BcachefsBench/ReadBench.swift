@@ -51,7 +51,7 @@ struct ReadBench {
         + "each measurement on a new mount, read-ahead \(MountContender.readAheadKiB) KiB for all")
     print("seconds: median of \(options.runs) runs; ratio: its time to ours in the same round")
     for kind in ReadWork.Kind.allCases where isWanted(kind.rawValue) {
-      print("\(kind.rawValue)  (to reach: \(kind.target))")
+      print("\(kind.rawValue)  (passthrough_ll is to reach: \(kind.target))")
       var results: [[ReadWork.Result]] = contenders.map { _ in [] }
       for _ in 0..<options.runs {
         for (index, contender) in contenders.enumerated() {
