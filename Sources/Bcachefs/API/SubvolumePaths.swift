@@ -92,7 +92,7 @@ extension Volume {
     guard let found = try cursor.lookup(directory, offset), found.key.type == .dirent else {
       throw VolumeError(.notFound, "no name at \(directory):\(offset)")
     }
-    let (name, isIt) = try decoding(found) { (value) throws(FormatError) in
+    let (name, isIt) = try found.decoded { (value) throws(FormatError) in
       let dirent = try Dirent(decoding: value)
       let isIt =
         switch dirent.target {

@@ -160,20 +160,11 @@ extension Volume {
     }
     let node = try forest.nodes.node(pointer, btree: btree, level: level)
     var position = max(first, node.minKey)
-    while position <= node.maxKey, let child = child(of: node, from: position) {
+    while position <= node.maxKey, let child = forest.firstKey(of: node, from: position) {
       try visit(child, btree, level - 1, wanted, position, last, body)
       guard child.key.position < last, let next = child.key.position.successor else { return }
       position = next
     }
-  }
-
-  private func child(of node: BTreeNode, from position: BPos) -> KeyReference? {
-    if let overlay = forest.overlay {
-      return BTreeCursor.firstMerged(
-        node, overlay, btree: node.btree, level: node.level, from: position, upTo: node.maxKey)
-    }
-    let index = node.lowerBound(position)
-    return index < node.entries.count ? node.reference(at: index) : nil
   }
 
   private func describe(

@@ -38,7 +38,7 @@ extension Volume {
     while let found = try cursor.next() {
       guard found.key.type == .subvolume, let id = UInt32(exactly: found.key.position.offset)
       else { continue }
-      let value = try decoding(found) { (value) throws(FormatError) in
+      let value = try found.decoded { (value) throws(FormatError) in
         try Subvolume(decoding: value)
       }
       result.append(

@@ -82,7 +82,7 @@ extension Volume {
   }
 
   private func counts(_ found: KeyReference) throws(VolumeError) -> [Int64] {
-    try decoding(found) { (value) throws(FormatError) in
+    try found.decoded { (value) throws(FormatError) in
       let counts = try Accounting(decoding: value)
       return (0..<min(counts.count, Accounting.maxCount)).map { counts[$0] }
     }

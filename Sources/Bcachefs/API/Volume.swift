@@ -144,17 +144,7 @@ public final class Volume: Sendable {
     guard let found = try cursor.lookup(BPos(0, UInt64(id))), found.key.type == .subvolume else {
       throw VolumeError(.notFound, "there is no subvolume \(id)")
     }
-    return try decoding(found) { (value) throws(FormatError) in try Subvolume(decoding: value) }
-  }
-
-  func decoding<Value>(
-    _ found: KeyReference, _ body: (RawSpan) throws(FormatError) -> Value
-  ) throws(VolumeError) -> Value {
-    do throws(FormatError) {
-      return try found.withValue(body)
-    } catch {
-      throw VolumeError(error)
-    }
+    return try found.decoded { (value) throws(FormatError) in try Subvolume(decoding: value) }
   }
 
   // MARK: - Files

@@ -9,6 +9,19 @@
 internal import BcachefsFormat
 internal import BcachefsSupport
 
+extension BTreeForest {
+  /// The first key at or behind `start` of a node that no cursor leads to, with what the journal
+  /// has laid over it.
+  func firstKey(of node: BTreeNode, from start: BPos) -> KeyReference? {
+    if let overlay {
+      return BTreeCursor.firstMerged(
+        node, overlay, btree: node.btree, level: node.level, from: start, upTo: node.maxKey)
+    }
+    let index = node.lowerBound(start)
+    return index < node.entries.count ? node.reference(at: index) : nil
+  }
+}
+
 extension BTreeCursor {
   /// The first key at or behind `start` of node and journal together.
   func firstMerged(
@@ -17,8 +30,7 @@ extension BTreeCursor {
     Self.firstMerged(node, overlay, btree: btree, level: level, from: start, upTo: end)
   }
 
-  /// The same for nodes that no cursor leads to.
-  static func firstMerged(
+  fileprivate static func firstMerged(
     _ node: BTreeNode?, _ overlay: JournalOverlay, btree: BTreeID, level: Int, from start: BPos,
     upTo end: BPos
   ) -> KeyReference? {

@@ -58,6 +58,17 @@ struct KeyReference {
     let storage = self.storage
     return try body(storage.bytes.extracting(valueRange))
   }
+
+  /// The same where `body` decodes the value: what contradicts the format is the volume's error.
+  func decoded<Result>(
+    _ body: (RawSpan) throws(FormatError) -> Result
+  ) throws(VolumeError) -> Result {
+    do throws(FormatError) {
+      return try withValue(body)
+    } catch {
+      throw VolumeError(error)
+    }
+  }
 }
 
 final class BTreeNode: Sendable {

@@ -65,7 +65,7 @@ struct XattrReader {
     cursor.seek(inode.number, place)
     while let found = try cursor.next(), found.key.position.offset == place {
       if found.key.type == .xattr {
-        let value = try decoding(found) { (bytes) throws(FormatError) -> [UInt8]? in
+        let value = try found.decoded { (bytes) throws(FormatError) -> [UInt8]? in
           let xattr = try Xattr(decoding: bytes)
           guard xattr.type == type, xattr.name.elementsEqual(rest) else { return nil }
           return try Self.linuxForm(xattr.value.copiedBytes, type)
@@ -85,7 +85,7 @@ struct XattrReader {
     cursor.seek(inode.number, 0)
     while let found = try cursor.next() {
       guard found.key.type == .xattr else { continue }
-      let pair = try decoding(found) {
+      let pair = try found.decoded {
         (bytes) throws(FormatError) -> (name: [UInt8], value: [UInt8])? in
         let xattr = try Xattr(decoding: bytes)
         guard let name = XattrName.join(xattr.type, xattr.name) else { return nil }
@@ -98,16 +98,6 @@ struct XattrReader {
 
   private func cursor() -> SnapshotCursor {
     SnapshotCursor(forest, .xattrs, snapshot: snapshot, table: table)
-  }
-
-  private func decoding<Value>(
-    _ found: KeyReference, _ body: (RawSpan) throws(FormatError) -> Value
-  ) throws(VolumeError) -> Value {
-    do throws(FormatError) {
-      return try found.withValue(body)
-    } catch {
-      throw VolumeError(error)
-    }
   }
 
   /// The value as Linux hands it out.

@@ -59,7 +59,7 @@ final class ScrubWalk {
     // If it cannot be read, what is below is not known; it will be found bad itself.
     if level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) {
       var position = node.minKey
-      while position <= node.maxKey, let child = child(of: node, from: position) {
+      while position <= node.maxKey, let child = forest.firstKey(of: node, from: position) {
         guard visit(child, btree, level - 1, depth: depth + 1) else { return false }
         guard let next = child.key.position.successor else { break }
         position = next
@@ -70,15 +70,6 @@ final class ScrubWalk {
       ScrubState.Place(
         phase: .nodes, btree: btree, level: UInt8(clamping: level), position: end,
         isAtStart: false))
-  }
-
-  private func child(of node: BTreeNode, from position: BPos) -> KeyReference? {
-    if let overlay = forest.overlay {
-      return BTreeCursor.firstMerged(
-        node, overlay, btree: node.btree, level: node.level, from: position, upTo: node.maxKey)
-    }
-    let index = node.lowerBound(position)
-    return index < node.entries.count ? node.reference(at: index) : nil
   }
 
   private func add(_ pointer: KeyReference, _ btree: BTreeID, _ level: Int) {
@@ -117,6 +108,19 @@ final class ScrubWalk {
 
   /// Walks the extents of a btree.
   func extents(_ btree: BTreeID) -> Bool {
+    forEachKey(of: btree) { found in
+      switch found.key.type {
+      case .extent, .reflinkV: add(found, btree)
+      case .error: reportLost(found, btree, "the driver has marked it as lost")
+      default: break
+      }
+    }
+  }
+
+  /// Calls `body` with the keys of a btree from where the scrub begins, and flushes between them.
+  ///
+  /// - Returns: false if the scrub is to end.
+  private func forEachKey(of btree: BTreeID, _ body: (KeyReference) -> Void) -> Bool {
     let cursor = BTreeCursor(forest, btree)
     cursor.seek(start.isAtStart ? .min : start.position)
     while true {
@@ -132,11 +136,7 @@ final class ScrubWalk {
       let place = ScrubState.Place(
         phase: scrubber.state.phase, btree: btree, position: found.key.position, isAtStart: false)
       guard scrubber.flush(place) else { return false }
-      switch found.key.type {
-      case .extent, .reflinkV: add(found, btree)
-      case .error: reportLost(found, btree, "the driver has marked it as lost")
-      default: break
-      }
+      body(found)
     }
   }
 
@@ -153,7 +153,8 @@ final class ScrubWalk {
     var isPoisoned = false
     do throws(FormatError) {
       try found.withValue { (value) throws(FormatError) in
-        let entries = try ExtentEntries(key: found.key, value: value)
+        let entries = try ExtentEntries(
+          key: found.key, value: value, sizes: media.entrySizes)
         isPoisoned = entries.flags.isPoisoned
         var iterator = entries.pointers
         while let pointer = iterator.next() { pointers.append(pointer) }
@@ -211,21 +212,8 @@ final class ScrubWalk {
 
   /// Walks the blocks of all stripes, parity included.
   func stripes() -> Bool {
-    let cursor = BTreeCursor(forest, .stripes)
-    cursor.seek(start.isAtStart ? .min : start.position)
-    while true {
-      let next: KeyReference?
-      do throws(VolumeError) {
-        next = try cursor.next()
-      } catch {
-        guard cursor.skipUnreadable() != nil else { return true }
-        continue
-      }
-      guard let found = next else { return true }
-      let place = ScrubState.Place(
-        phase: .stripes, btree: .stripes, position: found.key.position, isAtStart: false)
-      guard scrubber.flush(place) else { return false }
-      guard found.key.type == .stripe else { continue }
+    forEachKey(of: .stripes) { found in
+      guard found.key.type == .stripe else { return }
       do throws(VolumeError) {
         add(try StripeLayout(found))
       } catch {
