@@ -16,7 +16,7 @@ say() {
   echo "job: $*" >/dev/kmsg
 }
 
-# write_manifest DIR: the manifest of a tree, on standard output
+# write_manifest [OPTION...] DIR: the manifest of a tree, on standard output
 write_manifest() {
-  python3 "$JOB_GUEST/manifest.py" "$1"
+  python3 "$JOB_GUEST/manifest.py" "$@"
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""manifest.py DIR [--no-times] [--no-ids]: one line a path, sorted, of all that a reader must reproduce.
+"""manifest.py DIR [--no-times] [--no-ids] [--past-errors]: one line a path, sorted, of all that a reader must reproduce.
 
 Tab separated: escaped path, type, mode, link count, uid, gid, size, mtime in ns, rdev, content, xattrs.
 'content' is the sha256 of a regular file's bytes (holes read as zeros), a symlink's target, or '-'. A file over 64 MiB
@@ -8,13 +8,14 @@ shows 'segs:' + the sha256 over its non-zero 4 KiB blocks, each preceded by its 
 SEEK_DATA and SEEK_HOLE: the same however holes are stored.
 'xattrs' is name=hex pairs in name order. Directories show size '-', because systems count them differently.
 """
-import argparse, hashlib, os, stat, sys
+import argparse, errno, hashlib, os, stat, sys
 
 ap = argparse.ArgumentParser()
 ap.add_argument("dir")
 ap.add_argument("--no-times", action="store_true")
 ap.add_argument("--no-ids", action="store_true", help="leave uid and gid out")
 ap.add_argument("--skip", action="append", default=["lost+found"], help="top-level names to leave out")
+ap.add_argument("--past-errors", action="store_true", help="content is 'unreadable' where reading fails with EIO")
 a = ap.parse_args()
 root = os.fsencode(a.dir)
 
@@ -51,6 +52,15 @@ def content(path, st):
         return "segs:" + h.hexdigest()
 
 
+def content_or_error(path, st):
+    try:
+        return content(path, st)
+    except OSError as e:
+        if not a.past_errors or e.errno != errno.EIO:
+            raise
+        return "unreadable"
+
+
 rows = []
 for top, dirs, files in os.walk(root):
     if top == root:
@@ -71,5 +81,5 @@ for top, dirs, files in os.walk(root):
             "-" if kind == "d" else str(st.st_size),
             "-" if a.no_times or kind == "d" else str(st.st_mtime_ns),
             f"{os.major(st.st_rdev)}:{os.minor(st.st_rdev)}" if kind in "bc" else "-",
-            content(path, st), xattrs or "-"]))
+            content_or_error(path, st), xattrs or "-"]))
 print("\n".join(sorted(rows)))
