@@ -140,6 +140,17 @@ final class BTreeCursor {
     return skipped.upperBound
   }
 
+  /// The next key that can be read, nil at the end: what cannot is passed without a word.
+  func nextReadable() -> KeyReference? {
+    while true {
+      do throws(VolumeError) {
+        return try next()
+      } catch {
+        guard skipUnreadable() != nil else { return nil }
+      }
+    }
+  }
+
   private func end() -> KeyReference? {
     isAtEnd = true
     return nil

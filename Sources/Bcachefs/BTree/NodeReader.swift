@@ -81,29 +81,25 @@ final class NodeReader: Sendable {
   func interpret(
     _ pointer: KeyReference, _ btree: BTreeID, _ level: Int
   ) throws(VolumeError) -> (NodeExpectation, [ExtentPtr]) {
-    do throws(FormatError) {
-      return try pointer.withValue { (value) throws(FormatError) in
-        var places: [ExtentPtr] = []
-        let entries = try ExtentEntries(
-          key: pointer.key, value: value, sizes: media.entrySizes)
-        var pointers = entries.pointers
-        while let decoded = pointers.next() { places.append(decoded.ptr) }
-        guard pointer.key.type == .btreePtrV2 else {
-          let expected = NodeExpectation(
-            btree: btree, level: level, sequence: nil, minKey: nil,
-            maxKey: pointer.key.position, sectorsWritten: 0, isRangeUpdated: false)
-          return (expected, places)
-        }
-        let head = try BTreePtrV2(decoding: value)
-        let expected = NodeExpectation(
-          btree: btree, level: level, sequence: head.seq, minKey: head.minKey,
-          maxKey: pointer.key.position, sectorsWritten: Int(head.sectorsWritten),
-          isRangeUpdated: head.isRangeUpdated)
-        return (expected, places)
-      }
-    } catch {
-      throw VolumeError(error)
+    var places: [ExtentPtr] = []
+    try media.withEntries(of: pointer) { entries in
+      var pointers = entries.pointers
+      while let decoded = pointers.next() { places.append(decoded.ptr) }
     }
+    guard pointer.key.type == .btreePtrV2 else {
+      let expected = NodeExpectation(
+        btree: btree, level: level, sequence: nil, minKey: nil,
+        maxKey: pointer.key.position, sectorsWritten: 0, isRangeUpdated: false)
+      return (expected, places)
+    }
+    let head = try pointer.decoded { (value) throws(FormatError) in
+      try BTreePtrV2(decoding: value)
+    }
+    let expected = NodeExpectation(
+      btree: btree, level: level, sequence: head.seq, minKey: head.minKey,
+      maxKey: pointer.key.position, sectorsWritten: Int(head.sectorsWritten),
+      isRangeUpdated: head.isRangeUpdated)
+    return (expected, places)
   }
 
   // MARK: - Reading

@@ -29,7 +29,7 @@ final class ExtentReader {
   let media: VolumeMedia
   private let report: (ReadDamage) -> Void
   private let decompressor = Decompressor()
-  private let alloc: BTreeCursor
+  private let cached: CachedPlaces
   private let stripes: StripeReader
   private var copies: [Copy] = []
   private var stored = HeapBuffer(byteCount: 0)
@@ -53,7 +53,7 @@ final class ExtentReader {
   init(media: VolumeMedia, forest: BTreeForest, report: @escaping (ReadDamage) -> Void) {
     self.media = media
     self.report = report
-    alloc = BTreeCursor(forest, .alloc)
+    cached = CachedPlaces(media: media, forest: forest)
     stripes = StripeReader(media: media, forest: forest, report: report)
   }
 
@@ -78,7 +78,7 @@ final class ExtentReader {
     for copy in copies {
       let pointer = copy.pointer
       if pointer.ptr.isCached {
-        guard copy.cost < .max, isCurrent(pointer.ptr) else { continue }
+        guard copy.cost < .max, cached.isCurrent(pointer.ptr) else { continue }
         hasCurrent = true
       } else {
         hasDirty = true
@@ -116,19 +116,13 @@ final class ExtentReader {
     copies.removeAll(keepingCapacity: true)
     var isPoisoned = false
     var isUnwritten = false
-    do throws(FormatError) {
-      try extent.withValue { (value) throws(FormatError) in
-        let entries = try ExtentEntries(
-          key: extent.key, value: value, sizes: media.entrySizes)
-        isPoisoned = entries.flags.isPoisoned
-        var pointers = entries.pointers
-        while let pointer = pointers.next() {
-          if pointer.ptr.isUnwritten { isUnwritten = true }
-          insert(Copy(pointer: pointer, cost: media.readCost(of: pointer.ptr)))
-        }
+    try media.withEntries(of: extent) { entries in
+      isPoisoned = entries.flags.isPoisoned
+      var pointers = entries.pointers
+      while let pointer = pointers.next() {
+        if pointer.ptr.isUnwritten { isUnwritten = true }
+        insert(Copy(pointer: pointer, cost: media.readCost(of: pointer.ptr)))
       }
-    } catch {
-      throw VolumeError(error)
     }
     guard !isPoisoned else {
       throw VolumeError(
@@ -151,23 +145,6 @@ final class ExtentReader {
     let text = "device \(pointer.device) sector \(pointer.offset): \(error)"
     report(ReadDamage(device: pointer.device, sector: pointer.offset, text: text))
     return text
-  }
-
-  /// Whether a cached pointer's bucket still holds what it pointed to. Nobody knows where the alloc
-  /// btree is unreadable: then it does not.
-  private func isCurrent(_ pointer: ExtentPtr) -> Bool {
-    guard let bucket = media.member(pointer.device)?.bucket(ofSector: pointer.offset) else {
-      return false
-    }
-    let position = Positions.bucket(device: pointer.device, bucket: bucket)
-    do throws(VolumeError) {
-      guard let found = try alloc.lookup(position) else { return pointer.generation == 0 }
-      return found.withValue { value in
-        (try? AllocV4(key: found.key, value: value))?.generation == pointer.generation
-      }
-    } catch {
-      return false
-    }
   }
 
   // MARK: - One copy
@@ -250,19 +227,12 @@ final class ExtentReader {
   ) throws(VolumeError) {
     let crc = pointer.crc
     try readSectors(pointer, source, from: 0, into: &bytes)
-    let type = ChecksumType(rawValue: crc.checksumType)
-    let nonce = crc.nonce(version: version)
-    do throws(ChecksumError) {
-      let computed = try type.checksum(bytes.bytes, key: media.key, nonce: nonce)
-      guard crc.checksum.truncated(toByteCount: type.fieldBytes).matches(computed) else {
-        throw ChecksumError.noKey
-      }
-    } catch {
-      let reason =
-        type.isEncryption && media.key == nil ? "\(error)" : "checksum (\(type)) is wrong"
-      throw VolumeError(.corrupt, reason)
+    if let problem = media.problem(with: bytes.bytes, crc, version) {
+      throw VolumeError(.corrupt, problem)
     }
-    if type.isEncryption, let key = media.key { key.applyChaCha20(to: &bytes, nonce: nonce) }
+    if ChecksumType(rawValue: crc.checksumType).isEncryption, let key = media.key {
+      key.applyChaCha20(to: &bytes, nonce: crc.nonce(version: version))
+    }
   }
 
   /// Decompresses what is in `stored`.

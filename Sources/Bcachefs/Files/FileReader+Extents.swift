@@ -95,19 +95,13 @@ extension FileReader {
     switch found.key.type {
     case .extent, .reflinkV:
       kind = .data
-      do throws(FormatError) {
-        try found.withValue { (value) throws(FormatError) in
-          let entries = try ExtentEntries(
-            key: found.key, value: value, sizes: extents.media.entrySizes)
-          if entries.flags.isPoisoned { kind = .lost }
-          var pointers = entries.pointers
-          while let pointer = pointers.next() {
-            if pointer.ptr.isUnwritten { kind = .unwritten }
-            copies.append(FileExtent.Copy(pointer, fromSector: sector))
-          }
+      try extents.media.withEntries(of: found) { entries in
+        if entries.flags.isPoisoned { kind = .lost }
+        var pointers = entries.pointers
+        while let pointer = pointers.next() {
+          if pointer.ptr.isUnwritten { kind = .unwritten }
+          copies.append(FileExtent.Copy(pointer, fromSector: sector))
         }
-      } catch {
-        throw VolumeError(error)
       }
     case .inlineData, .indirectInlineData: kind = .inline
     case .reservation: kind = .unwritten

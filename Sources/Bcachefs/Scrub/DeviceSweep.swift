@@ -63,15 +63,15 @@ struct DeviceSweep {
   }
 
   private mutating func checkGroup(_ group: ArraySlice<Int>, from first: UInt64, upTo end: UInt64) {
-    let byteCount = end - first
-    guard byteCount <= UInt64(Self.groupBytes / 512), group.count > 1,
+    let sectorCount = end - first
+    guard sectorCount <= UInt64(Self.groupBytes / 512), group.count > 1,
       let device = group.first.map({ window.copies[$0].device })
     else {
       for index in group { checkAlone(index) }
       return
     }
     do throws(VolumeError) {
-      try read(device, atSector: first, byteCount: Int(byteCount) * 512)
+      try read(device, atSector: first, byteCount: Int(sectorCount) * 512)
     } catch {
       for index in group { checkAlone(index) }
       return
@@ -121,7 +121,7 @@ struct DeviceSweep {
     let bytes = source.bytes.extracting(range)
     var problem: String?
     switch (copy.check, window.subjects[copy.subject]) {
-    case (.extent(let crc, let version), _): problem = check(bytes, crc, version)
+    case (.extent(let crc, let version), _): problem = media.problem(with: bytes, crc, version)
     case (.node, .node(let expected, _)): problem = check(bytes, expected)
     case (.granule(let block, let granule), .stripe(let layout)):
       if !layout.verifies(bytes, block: block, granule: granule) {
@@ -130,17 +130,6 @@ struct DeviceSweep {
     default: break
     }
     if let problem { failures.append(ScrubFailure(copy: index, problem: problem)) }
-  }
-
-  private func check(_ bytes: RawSpan, _ crc: ExtentCrc, _ version: BVersion) -> String? {
-    let type = ChecksumType(rawValue: crc.checksumType)
-    do throws(ChecksumError) {
-      let computed = try type.checksum(bytes, key: media.key, nonce: crc.nonce(version: version))
-      let stored = crc.checksum.truncated(toByteCount: type.fieldBytes)
-      return stored.matches(computed) ? nil : "checksum (\(type)) is wrong"
-    } catch {
-      return "\(error)"
-    }
   }
 
   private func check(_ bytes: RawSpan, _ expected: NodeExpectation) -> String? {

@@ -162,10 +162,7 @@ final class ScrubJudge {
 
   /// Whether a key of the extents btree is the one that a snapshot sees at its place.
   private func isSeen(_ position: BPos, in snapshot: UInt32) -> Bool {
-    guard
-      position.snapshot == snapshot
-        || volume.snapshots.isAncestor(position.snapshot, of: snapshot)
-    else { return false }
+    guard volume.snapshots.isAncestor(position.snapshot, of: snapshot) else { return false }
     var cursor = SnapshotCursor(
       volume.forest, .extents, snapshot: snapshot, table: volume.snapshots)
     let found = try? cursor.lookup(position.inode, position.offset)
@@ -186,11 +183,9 @@ final class ScrubJudge {
     let cursor = BTreeCursor(volume.forest, .extents)
     forEachKey(cursor, ofType: .reflinkP) { found in
       guard let pointer = found.withValue({ try? ReflinkP(decoding: $0) }) else { return }
-      let first = pointer.index & (1 << 56 - 1)
-      let start =
-        found.key.position.offset
-        - min(
-          UInt64(found.key.size), found.key.position.offset)
+      let first = pointer.index
+      let end = found.key.position.offset
+      let start = end - min(UInt64(found.key.size), end)
       // The first bad extent that ends behind where this key's data starts.
       var low = 0
       var high = indirect.count
@@ -240,8 +235,7 @@ final class ScrubJudge {
         looksLeft -= 1
         let file = FileID(subvolume: id, inode: entry.inode)
         guard named[file] == nil,
-          position.snapshot == snapshot
-            || volume.snapshots.isAncestor(position.snapshot, of: snapshot),
+          volume.snapshots.isAncestor(position.snapshot, of: snapshot),
           let directory = paths.path(of: FileID(subvolume: id, inode: position.inode))
         else { continue }
         named[file] = directory.isEmpty ? entry.name : directory + [0x2f] + entry.name
@@ -259,13 +253,8 @@ final class ScrubJudge {
     _ cursor: BTreeCursor, ofType type: BKeyType, _ body: (KeyReference) -> Void
   ) {
     cursor.seek(.min)
-    while true {
-      do throws(VolumeError) {
-        guard let found = try cursor.next() else { return }
-        if found.key.type == type { body(found) }
-      } catch {
-        guard cursor.skipUnreadable() != nil else { return }
-      }
+    while let found = cursor.nextReadable() {
+      if found.key.type == type { body(found) }
     }
   }
 }

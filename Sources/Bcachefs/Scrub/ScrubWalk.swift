@@ -21,14 +21,14 @@ final class ScrubWalk {
   private let scrubber: Scrubber
   private let media: VolumeMedia
   private let forest: BTreeForest
-  private let alloc: BTreeCursor
+  private let cached: CachedPlaces
   private let start: ScrubState.Place
 
   init(_ scrubber: Scrubber) {
     self.scrubber = scrubber
     media = scrubber.media
     forest = scrubber.volume.forest
-    alloc = BTreeCursor(forest, .alloc)
+    cached = CachedPlaces(media: media, forest: forest)
     start = scrubber.state.place
   }
 
@@ -123,21 +123,14 @@ final class ScrubWalk {
   private func forEachKey(of btree: BTreeID, _ body: (KeyReference) -> Void) -> Bool {
     let cursor = BTreeCursor(forest, btree)
     cursor.seek(start.isAtStart ? .min : start.position)
-    while true {
-      let next: KeyReference?
-      do throws(VolumeError) {
-        next = try cursor.next()
-      } catch {
-        // The node has been told of already.
-        guard cursor.skipUnreadable() != nil else { return true }
-        continue
-      }
-      guard let found = next else { return true }
+    // Nodes that cannot be read have been told of already.
+    while let found = cursor.nextReadable() {
       let place = ScrubState.Place(
         phase: scrubber.state.phase, btree: btree, position: found.key.position, isAtStart: false)
       guard scrubber.flush(place) else { return false }
       body(found)
     }
+    return true
   }
 
   private func reportLost(_ found: KeyReference, _ btree: BTreeID, _ note: String) {
@@ -151,10 +144,8 @@ final class ScrubWalk {
       .extent(btree: btree, position: found.key.position, size: found.key.size))
     var pointers: [DecodedPtr] = []
     var isPoisoned = false
-    do throws(FormatError) {
-      try found.withValue { (value) throws(FormatError) in
-        let entries = try ExtentEntries(
-          key: found.key, value: value, sizes: media.entrySizes)
+    do throws(VolumeError) {
+      try media.withEntries(of: found) { entries in
         isPoisoned = entries.flags.isPoisoned
         var iterator = entries.pointers
         while let pointer = iterator.next() { pointers.append(pointer) }
@@ -171,7 +162,7 @@ final class ScrubWalk {
     for pointer in pointers {
       if media.device(pointer.ptr.device) != nil { isAnywhere = true }
       guard scrubber.isWanted(pointer.ptr.device), isThere(pointer.ptr.device) else { continue }
-      if pointer.ptr.isCached && !isCurrent(pointer.ptr) { continue }
+      if pointer.ptr.isCached && !cached.isCurrent(pointer.ptr) { continue }
       scrubber.window.add(copy(of: pointer, found.key, subject))
     }
     if !isAnywhere && pointers.contains(where: { !$0.ptr.isCached && !$0.ptr.isUnwritten }) {
@@ -196,16 +187,6 @@ final class ScrubWalk {
       countedSectors: counted, subject: subject,
       check: crc.checksumType == 0 || pointer.ptr.isUnwritten
         ? .readable : .extent(crc, key.version))
-  }
-
-  /// Whether a cached pointer's bucket still holds what it pointed to.
-  private func isCurrent(_ pointer: ExtentPtr) -> Bool {
-    guard let bucket = media.member(pointer.device)?.bucket(ofSector: pointer.offset),
-      let found = try? alloc.lookup(Positions.bucket(device: pointer.device, bucket: bucket))
-    else { return false }
-    return found.withValue { value in
-      (try? AllocV4(key: found.key, value: value))?.generation == pointer.generation
-    }
   }
 
   // MARK: - Stripes

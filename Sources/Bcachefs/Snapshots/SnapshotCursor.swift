@@ -51,7 +51,7 @@ struct SnapshotCursor {
   }
 
   private func isVisible(_ position: BPos) -> Bool {
-    position.snapshot == snapshot || table.isAncestor(position.snapshot, of: snapshot)
+    table.isAncestor(position.snapshot, of: snapshot)
   }
 
   /// From 1.29 on what hides an extent has a size and a type of its own.

@@ -73,7 +73,7 @@ struct SnapshotTable: Sendable {
 
   var ids: [UInt32] { nodes.keys.sorted() }
 
-  /// Whether what was written in `ancestor` may be seen in `id`.
+  /// Whether what was written in `ancestor` may be seen in `id`; each is its own ancestor.
   func isAncestor(_ ancestor: UInt32, of id: UInt32) -> Bool {
     if ancestor == id { return true }
     guard let above = places[ancestor], let own = places[id] else { return false }
