@@ -117,7 +117,7 @@ extension VolumeServer {
     to list: inout EntryList, _ directory: FileID, from start: UInt64, _ isPlus: Bool
   ) throws(VolumeError) {
     try volume.list(directory, from: start) { (name) throws(VolumeError) in
-      guard Self.isShowable(name.name) else { return true }
+      guard Self.isShowable(name) else { return true }
       let next = Int64(clamping: name.nextOffset)
       guard isPlus else {
         return list.add(name.name, Self.status(of: name), next: next)
@@ -152,8 +152,7 @@ extension VolumeServer {
   }
 
   /// Whether the kernel takes a name: one bad name would cost the whole list.
-  private static func isShowable(_ name: [UInt8]) -> Bool {
-    !name.isEmpty && name.count <= Int(CFUSE_NAME_MAX) && !name.contains(0)
-      && !name.contains(UInt8(ascii: "/")) && name != [0x2e] && name != [0x2e, 0x2e]
+  private static func isShowable(_ entry: DirectoryEntry) -> Bool {
+    entry.isUsable && entry.name.count <= Int(CFUSE_NAME_MAX)
   }
 }

@@ -18,7 +18,7 @@ extension VolumeServer {
   func getUsage(_ request: Request) {
     if let known = space.withLock({ $0 }) { return request.reply(known) }
     do throws(VolumeError) {
-      let found = status(of: volume.usage(try volume.accounting()))
+      let found = status(of: try volume.usage())
       space.withLock { $0 = found }
       request.reply(found)
     } catch {

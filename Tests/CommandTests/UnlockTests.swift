@@ -42,16 +42,6 @@ internal import Testing
     }
   }
 
-  /// Containers often have no keyrings.
-  static let hasKeyring: Bool = {
-    let name = "bcachefs:test-\(UInt64.random(in: 0...UInt64.max))"
-    var random = RandomSource.system
-    let key = EncryptionKey(using: &random)
-    guard (try? KernelKeyring.user.add(key, description: name)) != nil else { return false }
-    defer { KernelKeyring.user.remove(described: name) }
-    return KernelKeyring.key(described: name)?.isEqual(to: key) ?? false
-  }()
-
   @Test(.enabled(if: hasKeyring, "no kernel keyrings here"))
   func afterwardsNoPassphraseIsNeeded() throws {
     try ReadFixture.with(try SampleVolume.fixture("encrypted")) { fixture in

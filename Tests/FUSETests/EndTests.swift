@@ -6,22 +6,8 @@ internal import Testing
 
 @Suite(.serialized, .enabled(if: FUSESupport.isAvailable, "\(FUSESupport.missing)"))
 struct EndTests {
-  /// Runs a script with `$BCACHEFS`, `$IMAGE` and an empty `$MOUNT`, which it need not unmount.
   private func withPlain(_ script: String) throws -> ProgramResult {
-    try withImages(of: SampleVolume.fixture("plain")) { images in
-      let folder = try TemporaryFolder()
-      let result = try runProgram(
-        "timeout",
-        [
-          "-k", "5", "60", "bash", "-c",
-          "mkdir \"$MOUNT\"; trap 'fusermount3 -q -u -z \"$MOUNT\"' EXIT\n\(script)",
-        ],
-        environment: [
-          "BCACHEFS": builtProgram("bcachefs"), "IMAGE": images[0], "MOUNT": folder.file("mount"),
-          "FOLDER": folder.path,
-        ], timeoutSeconds: 80)
-      return result
-    }
+    try runMountScript(on: "plain", script)
   }
 
   @Test(arguments: ["INT", "TERM", "HUP"])

@@ -86,3 +86,26 @@ func withImages<Result>(
 func digests(_ paths: [String]) throws -> String {
   try runProgramOrThrow("sha256sum", paths).text
 }
+
+/// Runs a script with `$BCACHEFS`, the fixture's first `$IMAGE`, a `$FOLDER` of its own, and an
+/// empty `$MOUNT` in it, which it need not unmount.
+///
+/// - Parameter files: Made in the folder before.
+func runMountScript(
+  on fixture: String, _ script: String, files: [String: String] = [:]
+) throws -> ProgramResult {
+  try withImages(of: SampleVolume.fixture(fixture)) { images in
+    let folder = try TemporaryFolder()
+    for (name, text) in files { try writeFile(folder.file(name), Array(text.utf8)) }
+    return try runProgram(
+      "timeout",
+      [
+        "-k", "5", "60", "bash", "-c",
+        "mkdir \"$MOUNT\"; trap 'fusermount3 -q -u -z \"$MOUNT\"' EXIT\n\(script)",
+      ],
+      environment: [
+        "BCACHEFS": builtProgram("bcachefs"), "IMAGE": images[0], "MOUNT": folder.file("mount"),
+        "FOLDER": folder.path,
+      ], timeoutSeconds: 80)
+  }
+}

@@ -32,21 +32,8 @@ struct UnlockTests {
     print(text.decode(), file=sys.stderr)
     """
 
-  private func withEncrypted(_ script: String, _ arguments: String...) throws -> ProgramResult {
-    try withImages(of: SampleVolume.fixture("encrypted")) { images in
-      let folder = try TemporaryFolder()
-      try writeFile(folder.file("ask.py"), Array(Self.terminalScript.utf8))
-      return try runProgram(
-        "timeout",
-        [
-          "-k", "5", "60", "bash", "-c",
-          "mkdir \"$MOUNT\"; trap 'fusermount3 -q -u -z \"$MOUNT\"' EXIT\n\(script)",
-        ],
-        environment: [
-          "BCACHEFS": builtProgram("bcachefs"), "IMAGE": images[0], "MOUNT": folder.file("mount"),
-          "FOLDER": folder.path,
-        ], timeoutSeconds: 80)
-    }
+  private func withEncrypted(_ script: String) throws -> ProgramResult {
+    try runMountScript(on: "encrypted", script, files: ["ask.py": Self.terminalScript])
   }
 
   @Test func passphraseIsAskedForOnATerminalAndNotShown() throws {

@@ -37,6 +37,9 @@ extension Volume {
   /// The devices' paths by member index, nil where a member is missing.
   public var deviceNames: [String?] { media.devices.map { $0?.name } }
 
+  /// A member's path, nil where it is missing, and for an index that no member has.
+  public func deviceName(_ index: UInt8) -> String? { media.device(index)?.name }
+
   /// All counters but those of single files, by their positions; as in the driver, none that is
   /// all zeros. Kinds of newer formats are left out.
   ///

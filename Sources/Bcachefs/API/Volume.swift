@@ -72,6 +72,13 @@ public struct DirectoryEntry: Sendable {
 
   /// The name as text; what is not UTF-8 is replaced.
   public var text: String { String(decoding: name, as: UTF8.self) }
+  /// Whether it can be the name of something in a directory: others, which only damage makes, would
+  /// lead elsewhere.
+  public var isUsable: Bool {
+    let dot = UInt8(ascii: ".")
+    return !name.isEmpty && name != [dot] && name != [dot, dot]
+      && !name.contains { $0 == 0 || $0 == UInt8(ascii: "/") }
+  }
   /// What kind of file the name says it leads to; nil if it says none.
   public var kind: FileKind? { FileKind(direntType: type) }
 }
@@ -278,7 +285,7 @@ public final class Volume: Sendable {
   /// - Complexity: a lookup by the name's hash, and one of the inode.
   public func xattr(_ name: [UInt8], of id: FileID) throws(VolumeError) -> [UInt8]? {
     let inode = try inode(id)
-    guard isOptionXattr(name) else {
+    guard FileOption.isShown(by: name) else {
       return try xattrReader(id.subvolume).value(of: name, inode)
     }
     return optionXattrs(inode).first { $0.name == name }?.value

@@ -29,17 +29,6 @@ public final class VolumeJournal: Sendable {
     case torn
     /// It should be replayed, and no copy of it is good.
     case damaged
-
-    init(_ fate: JournalFate) {
-      switch fate {
-      case .replayed: self = .replayed
-      case .notNeeded: self = .notNeeded
-      case .blacklisted: self = .blacklisted
-      case .unflushed: self = .unflushed
-      case .torn: self = .torn
-      case .damaged: self = .damaged
-      }
-    }
   }
 
   /// Where a copy of an entry stands.
@@ -110,7 +99,7 @@ public final class VolumeJournal: Sendable {
   public var entries: some RandomAccessCollection<Entry> { listing.entries.lazy.map(entry) }
 
   private func entry(_ found: JournalEntry) -> Entry {
-    let fate = Fate(found.fate)
+    let fate = found.fate
     let isAfter = fate == .unflushed || fate == .torn
     return Entry(
       header: found.header,

@@ -23,12 +23,17 @@ public struct FileOption: Sendable, Equatable {
   public let text: String
   /// Whether it was set on this file; if not, it was inherited.
   public let isSetHere: Bool
+
+  fileprivate static let ownPrefix = "bcachefs."
+  fileprivate static let effectivePrefix = "bcachefs_effective."
+
+  /// Whether an extended attribute shows an option, which only a bcachefs volume can take.
+  public static func isShown(by attribute: [UInt8]) -> Bool {
+    attribute.starts(with: ownPrefix.utf8) || attribute.starts(with: effectivePrefix.utf8)
+  }
 }
 
 extension Volume {
-  private static let ownPrefix = "bcachefs."
-  private static let effectivePrefix = "bcachefs_effective."
-
   /// The options that apply to a file other than the volume's own, in the format's order.
   ///
   /// - Complexity: no I/O.
@@ -51,15 +56,10 @@ extension Volume {
   /// The attributes that show a file's options, in the order of listxattr.
   func optionXattrs(_ inode: Inode) -> [(name: [UInt8], value: [UInt8])] {
     let options = options(of: inode)
-    let own = options.filter(\.isSetHere).map { (Self.ownPrefix, $0) }
-    let effective = options.map { (Self.effectivePrefix, $0) }
+    let own = options.filter(\.isSetHere).map { (FileOption.ownPrefix, $0) }
+    let effective = options.map { (FileOption.effectivePrefix, $0) }
     return (own + effective).map { prefix, option in
       (Array((prefix + option.name).utf8), Array(option.text.utf8))
     }
-  }
-
-  /// Whether an attribute shows an option.
-  func isOptionXattr(_ name: [UInt8]) -> Bool {
-    name.starts(with: Self.ownPrefix.utf8) || name.starts(with: Self.effectivePrefix.utf8)
   }
 }

@@ -33,20 +33,7 @@
 internal import BcachefsSupport
 
 /// What becomes of a journal entry.
-enum JournalFate: UInt8, Sendable, CaseIterable {
-  /// Its keys are in the overlay.
-  case replayed
-  /// Older than what the newest flushed entry needs: its keys are in the btrees.
-  case notNeeded
-  /// Its number is on the blacklist.
-  case blacklisted
-  /// Newer than the newest flushed entry, written without a flush: nobody was promised it.
-  case unflushed
-  /// Newer than the newest flushed entry, and incomplete: the crash came while it was written.
-  case torn
-  /// It should be replayed, and no copy of it is good.
-  case damaged
-}
+typealias JournalFate = VolumeJournal.Fate
 
 /// One row of a table matches where every condition that it has holds.
 enum JournalDecision {

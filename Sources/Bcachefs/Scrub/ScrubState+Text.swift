@@ -52,7 +52,7 @@ extension ScrubState {
         lines.append(
           Self.line(
             "file", file.id.subvolume, file.id.inode, file.range.lowerBound,
-            file.range.upperBound, file.path.map { "=" + Self.hexadecimal($0) } ?? "-"))
+            file.range.upperBound, file.path.map { "=" + $0.hexadecimal } ?? "-"))
       }
     }
     lines.append("end")
@@ -158,7 +158,7 @@ extension ScrubState {
       guard first <= end else { throw reader.error("a range that ends before it starts") }
       var path: [UInt8]?
       if reader.fields[4] != "-" {
-        guard let bytes = self.bytes(ofHexadecimal: reader.fields[4].dropFirst()) else {
+        guard let bytes = [UInt8](hexadecimal: reader.fields[4].dropFirst()) else {
           throw reader.error("no hexadecimal name")
         }
         path = bytes
@@ -211,23 +211,6 @@ extension ScrubState {
       isEscaped = false
     }
     return out
-  }
-
-  private static func hexadecimal(_ bytes: [UInt8]) -> String {
-    var text = ""
-    for byte in bytes { text += (byte < 16 ? "0" : "") + String(byte, radix: 16) }
-    return text
-  }
-
-  private static func bytes(ofHexadecimal text: Substring) -> [UInt8]? {
-    var bytes: [UInt8] = []
-    var digits = text[...]
-    while !digits.isEmpty {
-      guard digits.count >= 2, let byte = UInt8(digits.prefix(2), radix: 16) else { return nil }
-      bytes.append(byte)
-      digits = digits.dropFirst(2)
-    }
-    return bytes
   }
 
   /// Lines, one after the other.

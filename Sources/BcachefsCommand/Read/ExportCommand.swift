@@ -122,7 +122,7 @@ private final class Archive {
       }
     }
     do throws(VolumeError) {
-      member.xattrs = try volume.xattrs(entry.id).filter { !NameText.isVolumeOption($0.name) }
+      member.xattrs = try volume.xattrs(entry.id).filter { !FileOption.isShown(by: $0.name) }
       member.records += Self.accessLists(member.xattrs)
       if kind == .symbolicLink { member.linkTarget = try volume.readLink(entry.id) }
     } catch {

@@ -8,7 +8,7 @@ internal import BcachefsSupport
 /// The map of one file.
 struct ExtentMapText {
   private let extents: [FileExtent]
-  private let deviceNames: [String?]
+  private let volume: Volume
 
   /// - Parameter losses: Takes ranges of which nobody knows where they are.
   init(_ file: FileHandle, _ volume: Volume, _ losses: FileLosses) throws(VolumeError) {
@@ -18,7 +18,7 @@ struct ExtentMapText {
       return true
     }
     extents = found
-    deviceNames = volume.deviceNames
+    self.volume = volume
   }
 
   /// A line a piece, and one below it for each copy.
@@ -34,7 +34,7 @@ struct ExtentMapText {
 
   private func line(_ copy: FileExtent.Copy) -> String {
     var text = "device \(copy.device)"
-    if let name = name(copy.device) { text += " (\(SafeText.text(name.utf8)))" }
+    if let name = volume.deviceName(copy.device) { text += " (\(SafeText.text(name.utf8)))" }
     text += " sector \(copy.sector) gen \(copy.generation)"
     if copy.isCached { text += " cached" }
     if let stripe = copy.stripe { text += " stripe \(stripe)" }
@@ -43,10 +43,6 @@ struct ExtentMapText {
     else { return text }
     return text + " \(copy.storedSectors) of \(copy.contentSectors) sectors"
       + " from \(copy.offsetSectors)"
-  }
-
-  private func name(_ device: UInt8) -> String? {
-    deviceNames.indices.contains(Int(device)) ? deviceNames[Int(device)] : nil
   }
 
   var json: JSONValue {
@@ -75,7 +71,9 @@ struct ExtentMapText {
       .init("content_sectors", .number(copy.contentSectors)),
       .init("offset_sectors", .number(copy.offsetSectors)),
     ]
-    if let name = name(copy.device) { members.append(.init("device_name", .string(name))) }
+    if let name = volume.deviceName(copy.device) {
+      members.append(.init("device_name", .string(name)))
+    }
     if let stripe = copy.stripe { members.append(.init("stripe", .integer(stripe))) }
     return .object(members)
   }

@@ -3,6 +3,7 @@
 
 internal import Bcachefs
 internal import BcachefsFormat
+internal import BcachefsSupport
 
 #if canImport(Glibc)
 internal import Glibc
@@ -123,20 +124,6 @@ enum NameText {
     let text = String(decoding: name, as: UTF8.self)
     let members = [JSONValue.Member(key, .string(text))]
     if Array(text.utf8) == name { return members }
-    return members + [.init("\(key)_hex", .string(hex(name)))]
-  }
-
-  /// Whether an attribute shows an option of the file, which only a bcachefs volume could take.
-  static func isVolumeOption(_ name: [UInt8]) -> Bool {
-    name.starts(with: "bcachefs.".utf8) || name.starts(with: "bcachefs_effective.".utf8)
-  }
-
-  static func hex(_ bytes: [UInt8]) -> String {
-    var text = ""
-    for byte in bytes {
-      text += byte < 16 ? "0" : ""
-      text += String(byte, radix: 16)
-    }
-    return text
+    return members + [.init("\(key)_hex", .string(name.hexadecimal))]
   }
 }

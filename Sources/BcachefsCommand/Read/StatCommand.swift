@@ -3,6 +3,7 @@
 
 internal import Bcachefs
 internal import BcachefsFormat
+internal import BcachefsSupport
 
 enum StatCommand {
   static let spec = CommandSpec(
@@ -78,7 +79,7 @@ private struct FileDetails {
     var link: [UInt8]?
     do throws(VolumeError) {
       // Those that show options are shown as options.
-      found = try volume.xattrs(id).filter { !NameText.isVolumeOption($0.name) }
+      found = try volume.xattrs(id).filter { !FileOption.isShown(by: $0.name) }
         .sorted { $0.name.lexicographicallyPrecedes($1.name) }
       if kind == .symbolicLink { link = try volume.readLink(id) }
     } catch {
@@ -119,7 +120,7 @@ private struct FileDetails {
       out += "Option: \(option.name)=\(SafeText.text(option.text.utf8))\(note)\n"
     }
     for xattr in xattrs {
-      out += " Xattr: \(SafeText.text(xattr.name)) = 0x\(NameText.hex(xattr.value))\n"
+      out += " Xattr: \(SafeText.text(xattr.name)) = 0x\(xattr.value.hexadecimal)\n"
     }
     if let extents { return out + extents.text }
     for range in ranges.prefix(1000) {
@@ -143,7 +144,7 @@ private struct FileDetails {
     let attributes = xattrs.map { xattr in
       JSONValue.object(
         NameText.members("name", xattr.name)
-          + [.init("value_hex", .string(NameText.hex(xattr.value)))])
+          + [.init("value_hex", .string(xattr.value.hexadecimal))])
     }
     members.append(.init("xattrs", .array(attributes)))
     let data = ranges.map { range in

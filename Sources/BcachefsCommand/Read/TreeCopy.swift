@@ -354,7 +354,7 @@ private struct FileCopier: Sendable {
 
   /// Not those that only a bcachefs volume could take, nor those that only root may set.
   private func isWanted(_ name: [UInt8]) -> Bool {
-    if NameText.isVolumeOption(name) { return false }
+    if FileOption.isShown(by: name) { return false }
     return isRoot
       || !(name.starts(with: "trusted.".utf8) || name.starts(with: "security.".utf8))
   }

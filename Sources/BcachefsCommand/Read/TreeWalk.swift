@@ -94,7 +94,7 @@ struct TreeWalk {
     _ child: DirectoryEntry, _ isLast: Bool, in parent: WalkEntry
   ) -> WalkEntry? {
     let path = parent.path + (parent.path.isEmpty ? [] : [UInt8(ascii: "/")]) + child.name
-    guard Self.isName(child.name) else {
+    guard child.isUsable else {
       damage.add(parent.path, "left out: no file can be called \"\(SafeText.text(child.name))\"")
       return nil
     }
@@ -107,13 +107,6 @@ struct TreeWalk {
       damage.add(path, error.description)
       return nil
     }
-  }
-
-  /// Whether it names something in a directory: it would lead elsewhere where a copy is made.
-  private static func isName(_ name: [UInt8]) -> Bool {
-    let dot = UInt8(ascii: ".")
-    return !name.isEmpty && name != [dot] && name != [dot, dot]
-      && !name.contains { $0 == 0 || $0 == UInt8(ascii: "/") }
   }
 
   private func isRepeated(

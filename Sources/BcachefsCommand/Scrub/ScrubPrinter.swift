@@ -10,12 +10,11 @@ internal import BcachefsFormat
 internal import Synchronization
 
 final class ScrubPrinter: Sendable {
-  private let deviceNames: [String?]
+  private let volume: Volume
   private let options: ScrubOptions
   private let isJSON: Bool
   private let isShown: Bool
   private let totalBytes: UInt64
-  private let uuid: String
   private let start = ContinuousClock.now
   private let line = Mutex<Line>(Line())
 
@@ -27,12 +26,11 @@ final class ScrubPrinter: Sendable {
   }
 
   init(volume: Volume, options: ScrubOptions, isJSON: Bool, showsProgress: Bool) {
-    deviceNames = volume.deviceNames
+    self.volume = volume
     self.options = options
     self.isJSON = isJSON
     isShown = showsProgress && Terminal.errorIsTerminal
     totalBytes = volume.bytesToScrub(options)
-    uuid = "\(volume.superblock.userUUID)"
   }
 
   // MARK: - Progress
@@ -154,8 +152,7 @@ final class ScrubPrinter: Sendable {
   }
 
   private func name(_ device: UInt8) -> String {
-    let index = Int(device)
-    return (deviceNames.indices.contains(index) ? deviceNames[index] : nil) ?? "device \(device)"
+    volume.deviceName(device) ?? "device \(device)"
   }
 
   // MARK: - The end
@@ -201,14 +198,13 @@ final class ScrubPrinter: Sendable {
 
   private func isListed(_ index: Int, _ counts: ScrubDeviceCounts) -> Bool {
     if let device = options.device { return Int(device) == index }
-    return (deviceNames.indices.contains(index) && deviceNames[index] != nil)
-      || counts != ScrubDeviceCounts()
+    return volume.deviceName(UInt8(clamping: index)) != nil || counts != ScrubDeviceCounts()
   }
 
   private func json(_ state: ScrubState) -> JSONValue {
     let devices = state.devices.enumerated().filter { isListed($0.offset, $0.element) }
     return .object([
-      .init("uuid", .string(uuid)),
+      .init("uuid", .string("\(volume.superblock.userUUID)")),
       .init("finished", .bool(state.isFinished)),
       .init("checked_bytes", .integer(ScrubState.byteCount(ofSectors: state.checkedSectors))),
       .init("total_bytes", .integer(totalBytes)),
@@ -222,7 +218,7 @@ final class ScrubPrinter: Sendable {
   }
 
   private func json(_ index: Int, _ counts: ScrubDeviceCounts) -> JSONValue {
-    let device = deviceNames.indices.contains(index) ? deviceNames[index] : nil
+    let device = volume.deviceName(UInt8(clamping: index))
     return .object([
       .init("index", .integer(UInt64(index))),
       .init("name", device.map { .string($0) } ?? .null),

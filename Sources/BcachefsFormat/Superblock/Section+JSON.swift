@@ -97,8 +97,7 @@ extension Member {
 /// Bytes without a meaning here, as hexadecimal text.
 enum JSONBytes {
   static func text(_ bytes: some Sequence<UInt8>) -> JSONValue {
-    .string(
-      bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined())
+    .string(bytes.hexadecimal)
   }
 }
 

@@ -61,11 +61,9 @@ extension RawSpan {
   /// The first `limit` bytes as hexadecimal digits.
   func hexText(limit: Int) -> String {
     var text = ""
-    for at in 0..<Swift.min(byteCount, limit) { text += hexByte(self[LEField<UInt8>(at)]) }
+    for at in 0..<Swift.min(byteCount, limit) {
+      text += CollectionOfOne(self[LEField<UInt8>(at)]).hexadecimal
+    }
     return text
   }
-}
-
-func hexByte(_ byte: UInt8) -> String {
-  (byte < 16 ? "0" : "") + String(byte, radix: 16)
 }

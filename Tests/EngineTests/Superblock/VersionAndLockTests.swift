@@ -104,16 +104,6 @@ import Testing
     _ = expectError(.corrupt) { try fixture.open() }
   }
 
-  /// Containers often have no keyrings.
-  static let hasKeyring: Bool = {
-    let name = "bcachefs:test-\(UInt64.random(in: 0...UInt64.max))"
-    var random = RandomSource.system
-    let key = EncryptionKey(using: &random)
-    guard (try? KernelKeyring.user.add(key, description: name)) != nil else { return false }
-    defer { KernelKeyring.user.remove(described: name) }
-    return KernelKeyring.key(described: name)?.isEqual(to: key) ?? false
-  }()
-
   @Test(.enabled(if: hasKeyring, "no kernel keyrings here"))
   func keyThatUnlockLeftInTheKeyringOpens() throws {
     try withTemporaryFolder { folder in
