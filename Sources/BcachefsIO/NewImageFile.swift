@@ -205,7 +205,8 @@ public struct NewImageFile: ~Copyable {
     unsafe linux_temporary_forget(temporaryPath)
   }
 
-  private static func flushDirectory(of path: String) -> Int32 {
+  /// Makes names in a file's directory durable; the errno of a failure, else 0.
+  static func flushDirectory(of path: String) -> Int32 {
     let descriptor = unsafe open(directory(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { return errno }
     defer { _ = close(descriptor) }

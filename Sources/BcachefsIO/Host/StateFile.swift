@@ -2,7 +2,8 @@
 // A small file that is replaced as a whole: readers see the old contents or the new ones.
 //
 // How it works
-//   What is new is written to a file beside it and flushed, which then takes its name.
+//   What is new is written to a file beside it and flushed, which then takes its name; then the
+//   directory is flushed.
 
 #if canImport(Glibc)
 internal import Glibc
@@ -55,7 +56,8 @@ public struct StateFile: Sendable {
 
   /// Replaces the contents, durably.
   ///
-  /// - Throws: `.system`; then the old contents are there still.
+  /// - Throws: `.system`; then the old contents are there still, or, where only the directory could
+  ///   not be flushed, the new ones.
   public func write(_ bytes: [UInt8]) throws(DeviceError) {
     let temporary = "\(path).new"
     let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
@@ -71,6 +73,8 @@ public struct StateFile: Sendable {
       _ = unsafe unlink(temporary)
       throw DeviceError(.publish, .system(number), device: path)
     }
+    let flushed = NewImageFile.flushDirectory(of: path)
+    guard flushed == 0 else { throw DeviceError(.publish, .system(flushed), device: path) }
   }
 
   /// Writes and flushes; the errno of a failure.
