@@ -181,14 +181,6 @@ struct NodeDecoder {
     return Block(bset: bset, keys: keys)
   }
 
-  private func nonce(_ bset: BSetHeader, start: Int) -> Nonce {
-    Nonce(
-      counter: UInt32(truncatingIfNeeded: start), UInt32(truncatingIfNeeded: bset.sequence),
-      UInt32(truncatingIfNeeded: bset.sequence >> 32),
-      UInt32(truncatingIfNeeded: bset.journalSequence)
-    ).flipping(.btree)
-  }
-
   private func verify(
     _ image: HeapBuffer, _ bset: BSetHeader, start: Int, end: Int
   ) throws(FormatError) {
@@ -196,7 +188,7 @@ struct NodeDecoder {
     let computed: Checksum128
     do throws(ChecksumError) {
       computed = try type.checksum(
-        image.bytes.extracting(start + 16..<end), key: key, nonce: nonce(bset, start: start))
+        image.bytes.extracting(start + 16..<end), key: key, nonce: bset.nonce(ofBlockAt: start))
     } catch {
       throw FormatError(
         type.isEncryption ? .encryption : .unsupported, "bset", "csum_type",
@@ -213,18 +205,8 @@ struct NodeDecoder {
 
   private func decrypt(_ image: HeapBuffer, _ bset: BSetHeader, start: Int, keys: Range<Int>) {
     guard ChecksumType(rawValue: bset.checksumType).isEncryption, let key else { return }
-    var nonce = nonce(bset, start: start)
     var bytes = image.mutableBytes
-    if start == 0 {
-      let header = BTreeNodeHeader.Layout.flags.offset..<BTreeNodeHeader.Layout.bset
-      do {
-        var part = bytes._mutatingExtracting(header)
-        key.applyChaCha20(to: &part, nonce: nonce)
-      }
-      nonce = nonce.adding(bytes: (header.count + 63) / 64 * 64)
-    }
-    var part = bytes._mutatingExtracting(keys)
-    key.applyChaCha20(to: &part, nonce: nonce)
+    NodeCipher.apply(key, to: &bytes, blockAt: start, bset, keys: keys)
   }
 
   // MARK: - Keys

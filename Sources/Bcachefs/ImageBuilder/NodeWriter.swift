@@ -164,27 +164,15 @@ final class NodeWriter {
   private func seal(
     _ bytes: inout MutableRawSpan, bset: BSetHeader, usedBytes: Int
   ) throws(ImageError) {
-    var nonce = Nonce(
-      counter: 0, UInt32(truncatingIfNeeded: bset.sequence),
-      UInt32(truncatingIfNeeded: bset.sequence >> 32),
-      UInt32(truncatingIfNeeded: bset.journalSequence)
-    ).flipping(.btree)
     if parameters.checksumType.isEncryption, let key = parameters.key {
-      let headerStart = BTreeNodeHeader.Layout.flags.offset
-      let headerEnd = BTreeNodeHeader.Layout.bset
-      do {
-        var header = bytes._mutatingExtracting(headerStart..<headerEnd)
-        key.applyChaCha20(to: &header, nonce: nonce)
-      }
-      let keysNonce = nonce.adding(bytes: (headerEnd - headerStart + 63) / 64 * 64)
-      var keys = bytes._mutatingExtracting(BTreeNodeHeader.Layout.keys..<usedBytes)
-      key.applyChaCha20(to: &keys, nonce: keysNonce)
+      NodeCipher.apply(
+        key, to: &bytes, blockAt: 0, bset, keys: BTreeNodeHeader.Layout.keys..<usedBytes)
     }
-    nonce.counter = 0
     let checksum: Checksum128
     do throws(ChecksumError) {
       checksum = try parameters.checksumType.checksum(
-        bytes.bytes.extracting(16..<usedBytes), key: parameters.key, nonce: nonce)
+        bytes.bytes.extracting(16..<usedBytes), key: parameters.key,
+        nonce: bset.nonce(ofBlockAt: 0))
     } catch {
       throw .checksum(error)
     }

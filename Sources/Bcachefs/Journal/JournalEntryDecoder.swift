@@ -25,7 +25,7 @@ struct JournalEntryDecoder: Sendable {
     let type = ChecksumType(rawValue: header.checksumType)
     do throws(ChecksumError) {
       let computed = try type.checksum(
-        bytes.extracting(header.checksummedRange), key: key, nonce: nonce(header))
+        bytes.extracting(header.checksummedRange), key: key, nonce: header.nonce)
       return computed.matches(Checksum128(lo: header.checksumLo, hi: header.checksumHi))
     } catch {
       switch error {
@@ -42,13 +42,8 @@ struct JournalEntryDecoder: Sendable {
     target.copy(bytes.extracting(0..<header.byteCount), to: 0)
     if let key, ChecksumType(rawValue: header.checksumType).isEncryption {
       var encrypted = target.subrange(header.encryptedRange)
-      key.applyChaCha20(to: &encrypted, nonce: nonce(header))
+      key.applyChaCha20(to: &encrypted, nonce: header.nonce)
     }
     return copy
-  }
-
-  private func nonce(_ header: JSetHeader) -> Nonce {
-    let words = header.nonce
-    return Nonce(counter: words.0, words.1, words.2, words.3)
   }
 }

@@ -40,21 +40,18 @@ struct JournalListing: Sendable {
 
   /// An entry's bytes, decrypted.
   ///
-  /// - Throws: `.corrupt` when the entry is damaged, or does not stand there any more; `.device`.
+  /// - Throws: `.corrupt` when the entry is damaged, or does not stand there any more; `.device`,
+  ///   `.missingMembers`.
   func bytes(of entry: JournalEntry) throws(VolumeError) -> HeapBuffer {
     let place = entry.places[0]
-    guard place.isChecksumGood, let device = media.device(place.device) else {
+    guard place.isChecksumGood else {
       throw VolumeError(.corrupt, "journal entry \(entry.sequence) is damaged")
     }
     let byteCount =
       entry.header.sectorCount(blockSectors: Int(media.superblock.blockSizeSectors)) << 9
     let stored = HeapBuffer(byteCount: byteCount)
     var span = stored.mutableBytes
-    do throws(DeviceError) {
-      try device.read(into: &span, atByte: place.sector << 9)
-    } catch {
-      throw VolumeError(error)
-    }
+    try media.read(place.device, atSector: place.sector, into: &span)
     let decoder = JournalEntryDecoder(media)
     guard let header = try? JSetHeader(decoding: stored.bytes), header.magic == decoder.magic,
       header.seq == entry.sequence, header.byteCount == entry.header.byteCount,

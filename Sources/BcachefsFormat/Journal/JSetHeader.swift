@@ -14,6 +14,8 @@
 //   (2) byteCount == 56 + 8 * u64s, and fits an Int whatever the disk says.
 // On disk: FORMAT.md, "Journal entries". Source: `struct jset`, bcachefs_format.h; journal_io.c.
 
+public import BcachefsSupport
+
 /// The fixed header of a journal entry (`struct jset`, 56 bytes).
 public struct JSetHeader: Hashable, Sendable {
   /// The checksum, low word first; what type it is of stands in `flags`.
@@ -142,9 +144,10 @@ extension JSetHeader {
   public var checksummedRange: Range<Int> { 16..<byteCount }
   /// The bytes that are encrypted where `checksumType` says so.
   public var encryptedRange: Range<Int> { 44..<byteCount }
-  /// The nonce of checksum and encryption, as little-endian words (`journal_nonce`).
-  public var nonce: (UInt32, UInt32, UInt32, UInt32) {
-    (0, UInt32(truncatingIfNeeded: seq), UInt32(truncatingIfNeeded: seq >> 32), 3 << 28)
+  /// The nonce of checksum and encryption (`journal_nonce`).
+  public var nonce: Nonce {
+    Nonce(
+      counter: 0, UInt32(truncatingIfNeeded: seq), UInt32(truncatingIfNeeded: seq >> 32), 3 << 28)
   }
 
   /// What can be said before decryption: an entry of this volume, in a format we can read, of a

@@ -10,6 +10,7 @@
 //   (1) Sealing what was not changed gives the bytes that were read.
 // Source: btree_io.c (bset_encrypt, btree_nonce).
 
+internal import Bcachefs
 internal import BcachefsFormat
 internal import BcachefsSupport
 
@@ -86,47 +87,32 @@ struct NodeEditor {
     return copy.bytes
   }
 
-  private func nonce(_ block: Block) -> Nonce {
-    let bset = BSetHeader(decoding: bytes.rawBytes, at: block.bsetStart)
-    return Nonce(
-      counter: UInt32(block.start), UInt32(truncatingIfNeeded: bset.sequence),
-      UInt32(truncatingIfNeeded: bset.sequence >> 32),
-      UInt32(truncatingIfNeeded: bset.journalSequence)
-    ).flipping(.btree)
+  private func bset(_ block: Block) -> BSetHeader {
+    BSetHeader(decoding: bytes.rawBytes, at: block.bsetStart)
   }
 
   private func type(_ block: Block) -> ChecksumType {
-    let flags = bytes.rawBytes.loadLittleEndian(at: block.bsetStart + 16, as: UInt32.self)
-    return ChecksumType(rawValue: UInt8(flags & 15))
+    ChecksumType(rawValue: bset(block).checksumType)
   }
 
   /// Encrypts or decrypts.
   private mutating func crypt(_ block: Block) {
     guard type(block).isEncryption, let key else { return }
-    var nonce = nonce(block)
+    let bset = bset(block)
     var span = bytes.mutableRawBytes
-    if block.start == 0 {
-      let header = BTreeNodeHeader.Layout.flags.offset..<BTreeNodeHeader.Layout.bset
-      do {
-        var part = span._mutatingExtracting(header)
-        key.applyChaCha20(to: &part, nonce: nonce)
-      }
-      nonce = nonce.adding(bytes: (header.count + 63) / 64 * 64)
-    }
-    var part = span._mutatingExtracting(block.keys)
-    key.applyChaCha20(to: &part, nonce: nonce)
+    NodeCipher.apply(key, to: &span, blockAt: block.start, bset, keys: block.keys)
   }
 
   /// As many keys as the header says now, if they fit.
   private mutating func seal(_ block: Block) {
-    let words = Int(bytes.rawBytes.loadLittleEndian(at: block.bsetStart + 22, as: UInt16.self))
-    let end = min(block.keys.lowerBound + words * 8, bytes.count)
+    let end = min(block.keys.lowerBound + Int(bset(block).u64s) * 8, bytes.count)
     let now = Block(
       start: block.start, bsetStart: block.bsetStart, keys: block.keys.lowerBound..<end)
     crypt(now)
     let checksum = mayFail { () throws(ChecksumError) in
       try type(now).checksum(
-        bytes.rawBytes.extracting(now.start + 16..<end), key: key, nonce: nonce(now))
+        bytes.rawBytes.extracting(now.start + 16..<end), key: key,
+        nonce: bset(now).nonce(ofBlockAt: now.start))
     }
     guard let checksum else { return }
     bytes.put(checksum.lo, at: now.start)

@@ -214,20 +214,14 @@ struct VolumeMap {
 
 /// Journal entries, sealed.
 enum JournalSeal {
-  private static func nonce(_ header: JSetHeader) -> Nonce {
-    let words = header.nonce
-    return Nonce(counter: words.0, words.1, words.2, words.3)
-  }
-
   /// Encrypts or decrypts, where the entry is encrypted.
   static func crypt(_ bytes: inout [UInt8], _ header: JSetHeader, _ key: EncryptionKey?) {
     guard ChecksumType(rawValue: header.checksumType).isEncryption, let key,
       header.byteCount <= bytes.count
     else { return }
-    let nonce = nonce(header)
     var span = bytes.mutableRawBytes
     var part = span._mutatingExtracting(header.encryptedRange)
-    key.applyChaCha20(to: &part, nonce: nonce)
+    key.applyChaCha20(to: &part, nonce: header.nonce)
   }
 
   /// Encrypts and puts the checksum right, if the header lets one say what it covers.
@@ -239,7 +233,7 @@ enum JournalSeal {
     crypt(&bytes, header, key)
     let checksum = mayFail { () throws(ChecksumError) in
       try ChecksumType(rawValue: header.checksumType).checksum(
-        bytes.rawBytes.extracting(header.checksummedRange), key: key, nonce: nonce(header))
+        bytes.rawBytes.extracting(header.checksummedRange), key: key, nonce: header.nonce)
     }
     guard let checksum else { return }
     bytes.put(checksum.lo, at: 0)

@@ -65,8 +65,7 @@ final class JournalOnlyVolume {
       checksumType: type.rawValue, isFlush: flush)
     var bytes = try builder.finish(header, blockByteCount: 512)
     let written = try JSetHeader(decoding: bytes.rawBytes)
-    let words = written.nonce
-    let nonce = Nonce(counter: words.0, words.1, words.2, words.3)
+    let nonce = written.nonce
     if let key {
       var all = bytes.mutableRawBytes
       var encrypted = all.subrange(written.encryptedRange)
