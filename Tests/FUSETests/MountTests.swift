@@ -47,7 +47,7 @@ struct MountTests {
 
   /// Volumes that keep everything without any one of their devices, and that device's number.
   private static let redundant = (SampleVolume.fixtures + SampleVolume.corpus).filter {
-    ["replicas", "ec"].contains($0.name)
+    ["replicas", "ec", "stripes"].contains($0.name)
   }.flatMap { volume in volume.images.indices.map { (volume, $0) } }
 
   @Test(arguments: redundant)
@@ -58,6 +58,22 @@ struct MountTests {
       #expect(!mounts(rest))
       let found = try differences(volume, rest, options: "degraded")
       #expect(found == [])
+    }
+  }
+
+  @Test(arguments: redundant)
+  func nothingIsMissingWithNoiseOnAnyOneDevice(_ volume: SampleVolume, _ noisy: Int) throws {
+    try withImages(of: volume) { images in
+      try withTemporaryFolder { folder in
+        for seed in UInt64(1)...2 {
+          var hurt = images
+          hurt[noisy] = "\(folder)/noisy"
+          try Noise.copy(
+            images[noisy], to: hurt[noisy], seed: seed * 16 + UInt64(noisy), places: 1000)
+          let found = try differences(volume, hurt, options: "degraded")
+          #expect(found == [], "seed \(seed), device \(noisy)")
+        }
+      }
     }
   }
 
