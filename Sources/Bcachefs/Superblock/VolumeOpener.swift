@@ -52,6 +52,13 @@ enum VolumeOpener {
     clocks: Clocks
   ) throws(VolumeError) -> VolumeMedia {
     let assembly = try VolumeAssembly(found, mayLeaveOut: mayLeaveOut, options: options)
+    return try media(of: assembly, options: options, unlock: unlock, clocks: clocks)
+  }
+
+  /// Whether the devices are enough and the volume can be read; its key.
+  static func media(
+    of assembly: VolumeAssembly, options: VolumeOptions, unlock: UnlockSource, clocks: Clocks
+  ) throws(VolumeError) -> VolumeMedia {
     let superblock = assembly.superblock
     do throws(FormatError) {
       try FormatSupport.checkReadable(superblock)
