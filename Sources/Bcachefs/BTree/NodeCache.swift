@@ -20,7 +20,7 @@ internal import BcachefsSupport
 internal import Synchronization
 
 /// Which node a pointer means: a place is used again only by a node with another number.
-struct NodeIdentity: Equatable, Sendable, BitwiseCopyable {
+struct NodeIdentity: Hashable, Sendable, BitwiseCopyable {
   /// The first copy's `bch_extent_ptr`, without its flags.
   let place: UInt64
   /// Of the node; 0 with pointers of the oldest type.
@@ -43,6 +43,11 @@ struct NodeIdentity: Equatable, Sendable, BitwiseCopyable {
     let word = value[LEField<UInt64>(start)]
     guard word & 1 == 1 else { return nil }
     place = word & ~0xf
+  }
+
+  func hash(into hasher: inout Hasher) {
+    hasher.combine(place)
+    hasher.combine(sequence)
   }
 
   /// Spreads identities evenly: sequence numbers are random, places are not.

@@ -67,6 +67,23 @@ final class NodeReader: Sendable {
     return node
   }
 
+  /// Reads a node past the cache.
+  ///
+  /// - Throws: as `node`.
+  func readUncached(
+    _ pointer: NodePointer, btree: BTreeID, level: Int
+  ) throws(VolumeError) -> BTreeNode {
+    let storage = HeapBuffer(byteCount: NodePointer.wordsMax * 8, alignment: 16)
+    pointer.withWords { words in
+      var target = storage.mutableBytes
+      target.copy(words, to: 0)
+    }
+    let reference = KeyReference(
+      key: pointer.key, storage: storage, valueStart: BKey.Layout.byteCount)
+    let (expected, places) = try interpret(reference, btree, level)
+    return try read(places, expected)
+  }
+
   /// The child that the pointer at `index` of an interior node leads to, if it is in the cache.
   ///
   /// - Complexity: one lookup; nothing is allocated.

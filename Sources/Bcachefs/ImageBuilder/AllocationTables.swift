@@ -291,7 +291,7 @@ struct AllocationTables {
       // A version of zero would say: never applied. The journal starts behind this one.
       let key = BKey(
         type: .accounting, position: counter.position,
-        version: BVersion(lo: writer.parameters.journalSequence),
+        version: BVersion(lo: writer.journalSequence),
         valueU64s: counter.values.count)
       try builder.add(key, value.bytes.extracting(0..<key.valueByteCount))
     }

@@ -28,8 +28,6 @@ struct MetadataParameters {
   let blockBytes: Int
   let nodeBytes: Int
   let version: UInt16
-  /// The journal sequence number that all nodes carry.
-  let journalSequence: UInt64
 }
 
 /// Where a btree node is, and what it covers.
@@ -43,6 +41,8 @@ struct NodePlace {
 
 final class NodeWriter {
   let parameters: MetadataParameters
+  /// What all nodes carry.
+  let journalSequence: UInt64
   private let devices: [UInt8: BlockDevice]
   private(set) var writePoint: WritePoint
   /// The places of the nodes that end a build.
@@ -53,12 +53,15 @@ final class NodeWriter {
   /// Every node written, in writing order.
   private(set) var places: [NodePlace] = []
 
-  /// - Parameter sequenceSeed: derived from the volume's UUID, so that a build can be repeated.
+  /// - Parameters:
+  ///   - journalSequence: What all nodes carry.
+  ///   - sequenceSeed: derived from the volume's UUID, so that a build can be repeated.
   init(
-    parameters: MetadataParameters, devices: [UInt8: BlockDevice], writePoint: WritePoint,
+    parameters: MetadataParameters, journalSequence: UInt64, devices: [UInt8: BlockDevice], writePoint: WritePoint,
     sequenceSeed: UInt64
   ) {
     self.parameters = parameters
+    self.journalSequence = journalSequence
     self.devices = devices
     self.writePoint = writePoint
     sequences = SplitMix64(seed: sequenceSeed)
@@ -128,7 +131,7 @@ final class NodeWriter {
         value: value)
     }
     var bset = BSetHeader(
-      sequence: nextSequence(), journalSequence: parameters.journalSequence,
+      sequence: nextSequence(), journalSequence: journalSequence,
       version: parameters.version, u64s: UInt16(truncatingIfNeeded: u64s))
     bset.checksumType = parameters.checksumType.rawValue
     let header = BTreeNodeHeader(
@@ -140,7 +143,13 @@ final class NodeWriter {
     invariant(writtenBytes <= parameters.nodeBytes, "keys fit their node")
     var bytes = image.mutableBytes
     header.encode(into: &bytes)
-    try seal(&bytes, bset: bset, usedBytes: usedBytes)
+    do throws(ChecksumError) {
+      try NodeSeal.apply(
+        to: &bytes, blockAt: 0, bset, keys: BTreeNodeHeader.Layout.keys..<usedBytes,
+        key: parameters.key)
+    } catch {
+      throw .checksum(error)
+    }
 
     let pointers = try nextPlace()
     places.append(
@@ -158,26 +167,6 @@ final class NodeWriter {
     return try pointerKey(
       sequence: bset.sequence, sectorsWritten: UInt16(writtenBytes / 512), minKey: minKey,
       maxKey: maxKey, pointers: pointers, value: value)
-  }
-
-  /// Encrypts what is to be encrypted, then checksums.
-  private func seal(
-    _ bytes: inout MutableRawSpan, bset: BSetHeader, usedBytes: Int
-  ) throws(ImageError) {
-    if parameters.checksumType.isEncryption, let key = parameters.key {
-      NodeCipher.apply(
-        key, to: &bytes, blockAt: 0, bset, keys: BTreeNodeHeader.Layout.keys..<usedBytes)
-    }
-    let checksum: Checksum128
-    do throws(ChecksumError) {
-      checksum = try parameters.checksumType.checksum(
-        bytes.bytes.extracting(16..<usedBytes), key: parameters.key,
-        nonce: bset.nonce(ofBlockAt: 0))
-    } catch {
-      throw .checksum(error)
-    }
-    bytes[LEField<UInt64>(0)] = checksum.lo
-    bytes[LEField<UInt64>(8)] = checksum.hi
   }
 
   private func pointerKey(

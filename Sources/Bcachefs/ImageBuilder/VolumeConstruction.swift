@@ -47,7 +47,8 @@ struct VolumeConstruction {
       uniqueKeysWithValues: devices.enumerated().map { (UInt8($0.offset), $0.element) })
     let targets = DiskTargets(format: format, volume: volume, spaces: spaces)
     nodes = NodeWriter(
-      parameters: VolumeConstruction.metadataParameters(volume), devices: byIndex,
+      parameters: VolumeConstruction.metadataParameters(volume),
+      journalSequence: VolumeConstruction.journalSequence, devices: byIndex,
       writePoint: targets.writePoint(
         .btree, targets: [.metadataTarget], replicas: volume.options[.metadataReplicas]),
       sequenceSeed: random.next())
@@ -78,8 +79,7 @@ struct VolumeConstruction {
     return MetadataParameters(
       superblockMagic: volume.superblock.uuid.lo, checksumType: type, key: volume.key,
       blockBytes: Int(volume.options[.blockSize]),
-      nodeBytes: Int(volume.options[.btreeNodeSize]), version: volume.superblock.version.rawValue,
-      journalSequence: journalSequence)
+      nodeBytes: Int(volume.options[.btreeNodeSize]), version: volume.superblock.version.rawValue)
   }
 
   private static func dataParameters(_ volume: FormattedVolume) -> DataParameters {

@@ -34,14 +34,7 @@ struct JournalReplay: ~Copyable {
   ]
 
   init(_ superblock: Superblock) {
-    let devices = superblock.members.map { member -> BKeyContext.Device? in
-      guard member.isAlive, member.bucketSizeSectors > 0 else { return nil }
-      return BKeyContext.Device(
-        bucketSizeSectors: UInt32(member.bucketSizeSectors),
-        firstBucket: UInt64(member.firstBucket), bucketCount: member.bucketCount,
-        durability: member.durability, isFailed: member.state == .failed)
-    }
-    context = BKeyContext(devices: devices)
+    context = BKeyContext(superblock)
     isNewerFormat = superblock.version > .native
   }
 
@@ -146,6 +139,20 @@ struct JournalReplay: ~Copyable {
 
   private mutating func addToBlacklist(_ first: UInt64, _ last: UInt64) {
     blacklisted.append(first..<(last == .max ? .max : last + 1))
+  }
+}
+
+extension BKeyContext {
+  /// What a superblock says of the devices that keys point to.
+  init(_ superblock: Superblock) {
+    let devices = superblock.members.map { member -> BKeyContext.Device? in
+      guard member.isAlive, member.bucketSizeSectors > 0 else { return nil }
+      return BKeyContext.Device(
+        bucketSizeSectors: UInt32(member.bucketSizeSectors),
+        firstBucket: UInt64(member.firstBucket), bucketCount: member.bucketCount,
+        durability: member.durability, isFailed: member.state == .failed)
+    }
+    self.init(devices: devices)
   }
 }
 

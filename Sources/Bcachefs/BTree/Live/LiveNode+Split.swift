@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+// Filling new nodes from old ones: for splits, merges and rewrites.
+//
+// How it works
+//   1. A node that has no room left is replaced: by two when its live keys are more than
+//      `splitWords`, by a compact one otherwise.
+//   2. Two halves are cut by words. Whoever inserts at the end inserts there again: then the left
+//      one keeps nearly all.
+//   3. Each new node gets the narrowest format for its keys; where that would be too large (a few
+//      wide keys among narrow ones), the old one is kept.
+// Invariants
+//   (1) New nodes cover exactly what the old ones covered, without gap or overlap.
+//   (2) A new node has room for what is inserted next.
+// Source: btree_update_interior.c (__btree_split_node, bch2_btree_calc_format).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension LiveNode {
+  /// Words of keys that a node can hold.
+  var capacityWords: Int {
+    min((nodeBytes - BTreeNodeHeader.Layout.keys) / 8, Int(UInt16.max))
+  }
+
+  /// Above this many live words a full node is split (`BTREE_SPLIT_THRESHOLD`).
+  var splitWords: Int { capacityWords * 2 / 3 }
+
+  /// Below this many live words of both, neighbours are merged
+  /// (`BTREE_FOREGROUND_MERGE_THRESHOLD`).
+  var mergeWords: Int { capacityWords / 3 }
+
+  /// Whether so many keys went since merging was tried last that it should be again.
+  func isWorthMerging() -> Bool {
+    guard liveWords < mergeWords, !state.contains(.root) else { return false }
+    guard liveWords == 0 || liveWords + capacityWords / 16 < wordsWhenMerged else { return false }
+    wordsWhenMerged = liveWords
+    return true
+  }
+
+  /// Where to cut the node: the first entries of all pieces but the first; none when it stays whole.
+  ///
+  /// - Parameters:
+  ///   - position: Where the keys go that there was no room for; nil if there are none.
+  ///   - words: Unpacked words of them.
+  func cuts(for position: BPos?, words: Int) -> [IndexSlot] {
+    guard liveWords + words > splitWords, let last = lastVisible(before: index.end) else { return [] }
+    // More than two only after a replay, which puts everything into the nodes that there are.
+    let count = max(2, (liveWords + words) / splitWords + 1)
+    var shares = (1..<count).map { liveWords * $0 / count }
+    if count == 2 {
+      let isAtEnd = position.map { index[last].isBefore($0) } ?? false
+      shares = [isAtEnd ? liveWords - liveWords / 10 : liveWords * 3 / 5]
+    }
+    return cuts(after: shares)
+  }
+
+  /// The first entries behind so many words; each piece has a key at least.
+  private func cuts(after shares: [Int]) -> [IndexSlot] {
+    var result: [IndexSlot] = []
+    var words = 0
+    var inPiece = 0
+    var slot = firstVisible(from: index.start)
+    while let here = slot, result.count < shares.count {
+      let next = firstVisible(from: index.after(here))
+      if inPiece > 0, words >= shares[result.count] || next == nil {
+        result.append(here)
+        inPiece = 0
+      }
+      words += self.words(of: index[here])
+      inPiece += 1
+      slot = next
+    }
+    return result
+  }
+
+  /// Becomes a new node with the keys that show in `sources`, in order, between two slots of the
+  /// first and the last of them.
+  ///
+  /// - Precondition: write-locked; sources at least intent-locked, ascending.
+  func fill(
+    from sources: [(node: LiveNode, slots: (IndexSlot, IndexSlot))], minKey: BPos, maxKey: BPos,
+    sequence: UInt64
+  ) {
+    let source = sources[0].node
+    btree = source.btree
+    level = source.level
+    self.minKey = minKey
+    self.maxKey = maxKey
+    self.sequence = sequence
+    journalSequence = sources.reduce(0) { max($0, $1.node.journalSequence) }
+    writtenBytes = 0
+    pointer = NodePointer()
+    wordsWhenMerged = .max
+    let (format, words, count) = bestFormat(for: sources)
+    reset(words: words + 512, expectedKeys: count)
+    setFormat(format)
+    for (node, slots) in sources {
+      var slot = node.firstVisible(from: slots.0)
+      while let here = slot, here != slots.1 {
+        let view = node.view(at: here)
+        unsafe appendKey(view.key, view.unsafeValue, isOnDisk: false)
+        slot = node.firstVisible(from: node.index.after(here))
+      }
+    }
+    set(.dirty)
+    expensiveCheck { check() }
+  }
+
+  private func bestFormat(
+    for sources: [(node: LiveNode, slots: (IndexSlot, IndexSlot))]
+  ) -> (BKeyFormat, words: Int, count: Int) {
+    var range = BKeyFormatRange()
+    range.add(minKey)
+    range.add(maxKey)
+    var valueWords = 0
+    var oldWords = 0
+    var count = 0
+    for (node, slots) in sources {
+      var slot = node.firstVisible(from: slots.0)
+      while let here = slot, here != slots.1 {
+        let key = node.view(at: here).key
+        range.add(key)
+        valueWords += key.valueU64s
+        oldWords += node.words(of: node.index[here])
+        count += 1
+        slot = node.firstVisible(from: node.index.after(here))
+      }
+    }
+    let best = range.format()
+    let words = valueWords + count * Int(best.keyU64s)
+    if words <= max(oldWords, splitWords) { return (best, words, count) }
+    return (sources[0].node.format, oldWords + count * BKey.headerU64s, count)
+  }
+}

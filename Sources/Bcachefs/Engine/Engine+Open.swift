@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+// From a volume at rest to one that is open for changes, and back.
+//
+// How it works
+//   1. The journal is read. After a crash the numbers that were lost are blacklisted, in the
+//      superblock, before any new entry is written; new entries begin behind them.
+//   2. The superblock is marked as in use.
+//   3. What only the journal has is put into the btrees (Engine+Replay.swift).
+//   4. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then the
+//      superblock gets the roots and is marked clean.
+// Invariants
+//   (1) The superblock is marked in use before the first write of anything else.
+//   (2) A volume is marked clean only when the journal holds nothing.
+// Source: recovery.c (bch2_fs_recovery), super.c (__bch2_fs_read_only), sb-clean.c
+// (bch2_fs_mark_clean).
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+
+/// What an engine is opened with, besides the volume.
+struct EngineOptions {
+  /// What btree nodes in memory should take together.
+  var cacheBytes = 256 << 20
+  /// Of sequence numbers of nodes.
+  var seed: UInt64
+}
+
+extension Engine {
+  /// Sequence numbers behind the newest that was found that btree nodes may name: a node is written
+  /// ahead of its journal entries by less (`writesAhead`).
+  static var lostAfterCrash: UInt64 { 8 }
+
+  /// Opens a volume for changes: clean, or with a journal to replay.
+  ///
+  /// - Throws: what reading the journal and writing the superblock throws.
+  static func open(
+    _ volume: WritableVolume, places: any NodePlaces, _ options: EngineOptions
+  ) throws(VolumeError) -> Engine {
+    let (media, store) = (volume.media, volume.store)
+    let contents = try JournalReader.read(media)
+    var next = contents.newestSequence + 1
+    if !contents.isFromCleanSection {
+      let lost = contents.replayed.upperBound..<next + lostAfterCrash
+      try store.blacklist(lost)
+      next = lost.upperBound
+    }
+    try store.markDirty()
+    let unflushed = UnflushedDevices()
+    let journal = Journal(
+      journalParameters(media), media: media, unflushed: unflushed,
+      rings: rings(volume, contents), contents: contents, nextSequence: next)
+    let engine = Engine(
+      media: media, store: store, trees: try trees(media, contents, options), journal: journal,
+      unflushed: unflushed, allocator: places, seed: options.seed)
+    try engine.replay(contents)
+    journal.replayDone()
+    return engine
+  }
+
+  private static func metadataChecksum(_ media: VolumeMedia) -> ChecksumType {
+    guard media.key == nil else { return .chacha20Poly1305 }
+    let option = ChecksumOption(rawValue: UInt8(media.options[.metadataChecksum]))
+    return ChecksumType(rawValue: option.metadataChecksumType ?? 0)
+  }
+
+  private static func journalParameters(_ media: VolumeMedia) -> JournalParameters {
+    let superblock = media.superblock
+    return JournalParameters(
+      magic: JSetHeader.magic(uuidLo: superblock.uuid.lo), version: superblock.version,
+      checksumType: metadataChecksum(media), key: media.key,
+      blockBytes: Int(superblock.blockSizeSectors) * 512,
+      replicas: max(1, Int(media.options[.metadataReplicas])),
+      flushDelayNanoseconds: media.options[.journalFlushDelay] * 1_000_000)
+  }
+
+  private static func rings(
+    _ volume: WritableVolume, _ contents: JournalContents
+  ) -> [JournalRing] {
+    var rings: [JournalRing] = []
+    for (index, member) in volume.media.members.enumerated()
+    where member.isAlive && member.state == .rw && volume.media.devices[index] != nil {
+      let buckets = volume.store.journalBuckets(of: index)
+      var sequences = [UInt64](repeating: 0, count: buckets.count)
+      for entry in contents.entries {
+        for place in entry.places where Int(place.device) == index && place.index < buckets.count {
+          sequences[place.index] = max(sequences[place.index], entry.sequence)
+        }
+      }
+      rings.append(
+        JournalRing(
+          device: UInt8(index), bucketSectors: UInt64(member.bucketSizeSectors), buckets: buckets,
+          sequences: sequences))
+    }
+    return rings
+  }
+
+  private static func trees(
+    _ media: VolumeMedia, _ contents: JournalContents, _ options: EngineOptions
+  ) throws(VolumeError) -> LiveTrees {
+    let superblock = media.superblock
+    let blacklist = contents.blacklist
+    let parameters = MetadataParameters(
+      superblockMagic: superblock.uuid.lo, checksumType: metadataChecksum(media), key: media.key,
+      blockBytes: Int(superblock.blockSizeSectors) * 512,
+      nodeBytes: Int(superblock[Superblock.Layout.btreeNodeSize]) * 512,
+      version: superblock.version.rawValue)
+    let decoder = NodeDecoder(
+      superblockMagic: superblock.uuid.lo, key: media.key, blockBytes: parameters.blockBytes,
+      nodeBytes: parameters.nodeBytes, isBlacklisted: { blacklist.isBlacklisted($0) })
+    let reader = NodeReader(media: media, decoder: decoder, cacheBytes: 0, report: { _ in })
+    return LiveTrees(
+      cache: LiveNodeCache(limitBytes: options.cacheBytes, nodeBytes: parameters.nodeBytes),
+      reader: reader, parameters: parameters, context: BKeyContext(superblock))
+  }
+
+  // MARK: - Closing
+
+  /// Writes everything and marks the volume clean. Nobody else uses the engine any more.
+  ///
+  /// - Throws: why it could not be written; the volume is as after a crash then.
+  func close() throws(VolumeError) {
+    while true {
+      try writeAllNodes()
+      try journal.flushAll()
+      if journal.holdsNothing { break }
+    }
+    try store.markClean(
+      CleanState(journalSequence: journal.currentSequence, entries: journal.cleanEntries()))
+    stopWriting(because: VolumeError(.cancelled, "the volume has been closed"))
+  }
+}

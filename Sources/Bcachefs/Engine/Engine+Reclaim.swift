@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+// Writing what is dirty: because the journal needs its oldest entries no more, because memory is
+// short, or because the volume is closed.
+//
+// How it works
+//   1. A node with a place is appended to. A root that was never on disk has none: it is replaced by
+//      one that has.
+//   2. When the cache is over its limit, dirty nodes are written, some at a time, so that they can go.
+// Invariants
+//   (1) No lock is held while anything is waited for.
+// Source: journal_reclaim.c (bch2_journal_flush_pins), btree_cache.c (bch2_btree_cache_scan).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Engine {
+  /// Writes a node's dirty keys, or sees to it that they will be.
+  ///
+  /// - Returns: False when nothing could be done now.
+  @discardableResult
+  func flush(_ node: LiveNode) throws(VolumeError) -> Bool {
+    guard node.state.contains(.dirty), node.state.isDisjoint(with: .dead) else { return false }
+    if node.state.contains(.root), node.isWithoutPlace {
+      try rewrite(node.btree, level: node.level, .min)
+      return true
+    }
+    return write(node)
+  }
+
+  /// Waits until a reservation could succeed, and does what there is to be done for that.
+  ///
+  /// - Throws: why there will be no room any more.
+  func waitForJournal(words: Int, _ watermark: Watermark) throws(VolumeError) {
+    var idle = 0
+    while try !journal.hasRoom(u64s: words, watermark: watermark) {
+      try checkWritable()
+      if journal.writeStep() { continue }
+      if try reclaimJournal(watermark) {
+        idle = 0
+        continue
+      }
+      idle += 1
+      guard idle < Self.idleMax else {
+        throw VolumeError(.limit, "the journal is full, and nothing more can be freed of it")
+      }
+      journal.waitForWriter(nanoseconds: 10_000_000)
+    }
+  }
+
+  /// Rounds of 10 ms without any progress after which the journal counts as stuck.
+  private static var idleMax: Int { 1000 }
+
+  /// Writes the nodes that hold the oldest entries, or an entry that says how little is held.
+  ///
+  /// - Returns: False when there was nothing to do.
+  func reclaimJournal(_ watermark: Watermark) throws(VolumeError) -> Bool {
+    var isBusy = false
+    if watermark < .interiorUpdates {
+      for owner in journal.oldestOwners(max: Self.reclaimedAtOnce) {
+        if try flush(owner.node) { isBusy = true }
+      }
+      if nodeWrites.count > 0 {
+        nodeWrites.drain(self)
+        isBusy = true
+      }
+    }
+    if journal.canFreeByFlush {
+      try journal.flushAll()
+      isBusy = true
+    }
+    return isBusy
+  }
+
+  private static var reclaimedAtOnce: Int { 64 }
+
+  /// Replaces a node by one at another place.
+  func rewrite(_ btree: BTreeID, level: Int, _ position: BPos) throws(VolumeError) {
+    let transaction = takeTransaction()
+    defer { giveBack(transaction) }
+    transaction.begin("btree_node_rewrite", .btree)
+    try makeRoom(
+      transaction,
+      RoomNeeded(btree: btree, level: level, position: position, words: 0, isRewrite: true))
+  }
+
+  /// Puts every dirty node into the queue, and works until none is dirty any more.
+  func writeAllNodes() throws(VolumeError) {
+    while true {
+      try checkWritable()
+      var found = false
+      for node in trees.cache.allNodes where node.state.contains(.dirty) {
+        guard node.state.isDisjoint(with: .dead) else { continue }
+        found = true
+        try flush(node)
+      }
+      nodeWrites.drain(self)
+      if !found { return }
+    }
+  }
+
+  /// Makes room in the cache, writing nodes where all that are old are dirty.
+  func makeRoomInCache() throws(VolumeError) {
+    for _ in 0..<4 where !trees.cache.shrink() {
+      var written = 0
+      for node in trees.cache.allNodes where node.state.contains(.dirty) {
+        if try flush(node) { written += 1 }
+        if written == Self.writtenAtOnce { break }
+      }
+      nodeWrites.drain(self)
+    }
+  }
+
+  private static var writtenAtOnce: Int { 64 }
+}
+
+extension LiveNode {
+  /// Whether it was never given a place on disk.
+  fileprivate var isWithoutPlace: Bool {
+    guard lock.tryRead() else { return false }
+    defer { lock.unlockRead() }
+    return pointer.isNone
+  }
+}

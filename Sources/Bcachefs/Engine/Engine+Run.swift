@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+// Running transactions: again and again until one commits.
+//
+// How it works
+//   A body that ends with `restart` has changed nothing. Before it is called again, what stood in its
+//   way is dealt with, with no lock held: waiting for a lock, reading a node, splitting one, waiting
+//   for the journal.
+// Invariants
+//   (1) A body sees no restart; whoever calls `run` sees none either.
+//   (2) Nothing is waited for with a lock held.
+// Source: btree_iter.h (lockrestart_do, bch2_trans_do).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Engine {
+  /// Calls a body until it has committed, or failed.
+  ///
+  /// - Parameters:
+  ///   - name: Told in the journal; the first 32 bytes.
+  ///   - body: Reads and updates by the transaction, then commits it; has no other effects.
+  func run<Result>(
+    _ name: StaticString, watermark: Watermark = .normal,
+    _ body: (Transaction) throws(TransactionError) -> Result
+  ) throws(VolumeError) -> Result {
+    let transaction = takeTransaction()
+    defer { giveBack(transaction) }
+    transaction.begin(name, watermark)
+    while true {
+      try checkWritable()
+      do throws(TransactionError) {
+        let result = try body(transaction)
+        transaction.unlock()
+        try mergeSmallNode(transaction)
+        return result
+      } catch {
+        try prepareRestart(transaction, error)
+      }
+    }
+  }
+
+  /// Joins the node that a commit left nearly empty with its neighbour, then perhaps its parent.
+  private func mergeSmallNode(_ transaction: Transaction) throws(TransactionError) {
+    while let small = transaction.smallNode {
+      transaction.smallNode = nil
+      do throws(VolumeError) {
+        try mergeIfSmall(transaction, small.btree, level: small.level, small.position)
+      } catch {
+        throw .failed(error)
+      }
+    }
+  }
+
+  /// Deals with what stood in a transaction's way.
+  func prepareRestart(
+    _ transaction: Transaction, _ error: TransactionError
+  ) throws(VolumeError) {
+    transaction.unlock()
+    transaction.forgetUpdates()
+    switch error {
+    case .failed(let reason): throw reason
+    case .restart(.lockConflict):
+      if let (node, mode) = transaction.waitsFor { Self.wait(for: node, mode) }
+    case .restart(.nodeRead):
+      if let (pointer, btree, level) = transaction.missing {
+        transaction.missing = nil
+        if trees.cache.isOverLimit { try makeRoomInCache() }
+        _ = try trees.read(pointer, btree: btree, level: level)
+      }
+    case .restart(.nodeSplit):
+      if let need = transaction.roomNeeded {
+        transaction.roomNeeded = nil
+        try makeRoom(transaction, need)
+      }
+    case .restart(.journalFull):
+      try waitForJournal(words: transaction.journalWords, transaction.watermark)
+    case .restart(.nodeChanged), .restart(.nested), .restart(.injected): break
+    }
+  }
+
+  private static func wait(for node: NodeRef, _ mode: LockMode) {
+    _ = node.with { $0.lock.waitUntilFree(for: mode == .read ? .read : mode == .intent ? .intent : .write) }
+  }
+
+  // MARK: - Room
+
+  /// Replaces a full node, and its parents before it where they are full.
+  func makeRoom(_ transaction: Transaction, _ need: RoomNeeded) throws(VolumeError) {
+    try withReserve(transaction.watermark) { (reserve) throws(VolumeError) in
+      var needs = [need]
+      var places = NodeReserve.size
+      while let last = needs.last {
+        try checkWritable()
+        try refill(&reserve, to: places, transaction.watermark)
+        do throws(TransactionError) {
+          switch try transaction.replace(last, &reserve) {
+          case .done:
+            transaction.unlock()
+            needs.removeLast()
+          case .needsPlaces(let count):
+            transaction.unlock()
+            places = count
+          case .parentNeeds(let parent):
+            transaction.unlock()
+            invariant(needs.count < BTreeNodeHeader.maxDepth, "btrees are of bounded depth")
+            needs.append(parent)
+          }
+        } catch {
+          try prepareRestart(transaction, error)
+        }
+      }
+    }
+    if nodeWrites.count > Self.queueLimit, transaction.watermark < .reclaim {
+      nodeWrites.drain(self, to: Self.queueLimit)
+    }
+  }
+
+  /// Joins a node with its neighbour, if there is little in both.
+  func mergeIfSmall(
+    _ transaction: Transaction, _ btree: BTreeID, level: Int, _ position: BPos
+  ) throws(VolumeError) {
+    try withReserve(transaction.watermark) { (reserve) throws(VolumeError) in
+      while true {
+        try checkWritable()
+        try refill(&reserve, to: NodeReserve.size, transaction.watermark)
+        do throws(TransactionError) {
+          try transaction.merge(btree, level: level, position, &reserve)
+          return transaction.unlock()
+        } catch {
+          try prepareRestart(transaction, error)
+        }
+      }
+    }
+  }
+
+  /// Jobs that may wait for the disk before those who add to them do the work.
+  private static var queueLimit: Int { 64 }
+
+  private func withReserve(
+    _ watermark: Watermark, _ body: (inout NodeReserve) throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    var reserve = NodeReserve()
+    defer { for left in reserve.allocations { allocator.giveBack(left) } }
+    try body(&reserve)
+  }
+
+  private func refill(
+    _ reserve: inout NodeReserve, to count: Int, _ watermark: Watermark
+  ) throws(VolumeError) {
+    while reserve.allocations.count < count {
+      reserve.allocations.append(try allocator.take(max(watermark, .btree)))
+    }
+  }
+}

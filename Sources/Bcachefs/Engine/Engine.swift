@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+// A volume that is open for changes: what its parts are, and how they find each other.
+//
+// How it works
+//   1. `run` hands a transaction to a body and calls it again until it commits (Engine+Run.swift).
+//   2. Behind it work the journal, the queue of node writes and reclaim. Each is a step that a thread
+//      repeats (Engine+Threads.swift), or whoever needs its result: so a whole volume can run on
+//      one thread.
+// Invariants
+//   (1) Once `failure` is set nothing is written any more, and every transaction fails with it.
+// Locks, from the first taken to the last: locks of nodes; the journal's; those of caches, queues and
+// counters. Nothing waits with a lock of a node, nothing does I/O with any.
+// Source: `struct bch_fs`.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import Synchronization
+
+final class Engine: Sendable {
+  let media: VolumeMedia
+  let store: SuperblockStore
+  let trees: LiveTrees
+  let journal: Journal
+  let unflushed: UnflushedDevices
+  let nodeWrites = NodeWriteQueue()
+  let allocator: any NodePlaces
+  /// Whether the journal tells what each transaction overwrote, and its name.
+  let journalsNames: Bool
+  private let sequences: Mutex<SplitMix64>
+  private let failure = Mutex<VolumeError?>(nil)
+  private let hasFailed = Atomic<Bool>(false)
+  private let idle = Mutex<[Transaction]>([])
+
+  init(
+    media: VolumeMedia, store: SuperblockStore, trees: LiveTrees, journal: Journal,
+    unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64
+  ) {
+    self.media = media
+    self.store = store
+    self.unflushed = unflushed
+    self.trees = trees
+    self.journal = journal
+    self.allocator = allocator
+    journalsNames = media.options.isOn(.journalTransactionNames)
+    sequences = Mutex(SplitMix64(seed: seed))
+  }
+
+  /// A sequence number for a new node: random, never zero.
+  func nextNodeSequence() -> UInt64 {
+    sequences.withLock { sequences in
+      while true {
+        let next = sequences.next()
+        if next != 0 { return next }
+      }
+    }
+  }
+
+  // MARK: - Failure
+
+  /// Writes nothing from here on (upstream: emergency read-only).
+  func stopWriting(because reason: VolumeError) {
+    failure.withLock { if $0 == nil { $0 = reason } }
+    hasFailed.store(true, ordering: .releasing)
+    journal.fail(reason)
+  }
+
+  /// - Throws: why nothing is written any more.
+  @inline(__always) func checkWritable() throws(VolumeError) {
+    guard hasFailed.load(ordering: .acquiring) else { return }
+    if let reason = failure.withLock({ $0 }) { throw reason }
+  }
+
+  // MARK: - Transactions
+
+  func takeTransaction() -> Transaction { idle.withLock { $0.popLast() } ?? Transaction(self) }
+
+  func giveBack(_ transaction: Transaction) {
+    transaction.unlock()
+    transaction.forgetUpdates()
+    idle.withLock { $0.append(transaction) }
+  }
+}
+
+/// Gives nodes places on the devices.
+protocol NodePlaces: Sendable {
+  /// A place for a node on as many devices as metadata has replicas.
+  ///
+  /// - Throws: when there is no room.
+  func take(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation
+  /// Gives back what was not used.
+  func giveBack(_ allocation: NodeAllocation)
+  /// The node is on disk, and its buckets are counted: nobody has to be kept away any more.
+  func settle(_ allocation: NodeAllocation)
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+// Waiting until what was committed is on disk.
+//
+// How it works
+//   The first who waits writes, for all who wait meanwhile: they find their entry flushed when he is
+//   done, or one of them writes the next one. So many waiters share one flush.
+// Invariants
+//   (1) When `flush` returns, everything up to the entry is on stable storage.
+//   (2) Nobody waits for ever: whoever finds nobody writing writes himself.
+// Locks: `condition`; callers hold none.
+// Source: journal.c (bch2_journal_flush_seq).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Journal {
+  /// The newest entry that there is.
+  var currentSequence: UInt64 { condition.withLock { nextSequence - 1 } }
+
+  /// Whether no entry is needed but the newest, which is flushed.
+  var holdsNothing: Bool {
+    condition.withLock {
+      pins.count == 0 && queue.isEmpty && flushedSequence == nextSequence - 1
+        && lastSequenceOnDisk >= flushedSequence
+    }
+  }
+
+  /// What the clean section holds: key version, clocks, roots. Nobody uses the journal any more.
+  func cleanEntries() -> [CleanEntry] {
+    var entries: [CleanEntry] = []
+    let words = commonEnd() + rootEntries()
+    var index = 0
+    while index < words.count {
+      let head = UInt64(littleEndian: words[index])
+      let count = Int(UInt16(truncatingIfNeeded: head))
+      let payload = words[index + 1..<index + 1 + count].flatMap { word in
+        (0..<8).map { UInt8(truncatingIfNeeded: UInt64(littleEndian: word) >> UInt64($0 * 8)) }
+      }
+      entries.append(
+        CleanEntry(
+          type: JSetEntryType(rawValue: UInt8(truncatingIfNeeded: head >> 32)),
+          btreeID: BTreeID(rawValue: UInt8(truncatingIfNeeded: head >> 16)),
+          level: UInt8(truncatingIfNeeded: head >> 24), payload: payload))
+      index += 1 + count
+    }
+    return entries
+  }
+
+  /// Whether an entry is on stable storage.
+  func isFlushed(_ sequence: UInt64) -> Bool { condition.withLock { flushedSequence >= sequence } }
+
+  /// Waits until an entry, and all before it, are on stable storage.
+  ///
+  /// - Throws: why the journal writes nothing any more.
+  func flush(upTo sequence: UInt64) throws(VolumeError) {
+    while true {
+      condition.lock()
+      let isDone = flushedSequence >= min(sequence, nextSequence - 1)
+      let failure = failure
+      if !isDone, failure == nil {
+        flushWanted = max(flushWanted, min(sequence, nextSequence - 1))
+      }
+      condition.unlock()
+      if let failure { throw failure }
+      if isDone { return }
+      if writeStep() { continue }
+      condition.withLock {
+        // Somebody writes, or fills his part of the entry.
+        if flushedSequence < sequence, self.failure == nil, isWriting || !isFirstReady {
+          _ = condition.wait(nanoseconds: 10_000_000)
+        }
+      }
+    }
+  }
+
+  private var isFirstReady: Bool { queue.first.map { $0.isFilled } ?? false }
+
+  /// Whether less is needed than the disk says.
+  var canFreeByFlush: Bool {
+    condition.withLock { failure == nil && min(pins.front, nextSequence - 1) > lastSequenceOnDisk }
+  }
+
+  /// Waits while somebody else writes, or for as long as given.
+  func waitForWriter(nanoseconds: UInt64) {
+    condition.withLock { _ = condition.wait(nanoseconds: nanoseconds) }
+  }
+
+  /// Flushes an entry that says how little of the journal is needed by now.
+  func flushAll() throws(VolumeError) {
+    condition.withLock {
+      if queue.last.map({ $0.isClosed }) ?? true { _ = openEntry() }
+    }
+    try flush(upTo: currentSequence)
+  }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+// The journal of a volume that is open for changes.
+//
+// How it works
+//   1. A transaction reserves words in the open entry, fills them, and gives the reservation back
+//      (JournalBuffer.swift). When an entry is full, or somebody wants what is in it on disk, it is
+//      closed and another one opened.
+//   2. Closed entries are written in order, one at a time, by whoever needs one written: the first
+//      who asks writes for all who wait (Journal+Write.swift, Journal+Flush.swift).
+//   3. An entry that nobody waits for is written without a flush as long as there is plenty of room:
+//      it counts when a later one that was flushed is there.
+//   4. What an entry holds keys for is known by pins (JournalPin.swift). The oldest pinned entry is
+//      `last_seq`; what is older is free once a flushed entry says so (JournalRing.swift).
+//   5. When room is short, only those may reserve who make room (Watermark).
+// Invariants
+//   (1) Sequence numbers ascend by one; every number is written, or the journal has failed.
+//   (2) lastSequenceOnDisk <= flushedSequence <= writtenSequence < current sequence.
+//   (3) There are free buckets for every entry that is not written yet.
+//   (4) After a failure nothing is written, and everybody who asks gets the error.
+// Locks: `condition` is a leaf; it is not held during I/O. One thread at a time writes (`isWriting`),
+// and has what only the writer touches to itself: the roots.
+// Source: journal.c, journal_io.c, journal_reclaim.c.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import Synchronization
+
+/// What all entries of a volume's journal have in common.
+struct JournalParameters {
+  let magic: UInt64
+  let version: MetadataVersion
+  let checksumType: ChecksumType
+  let key: EncryptionKey?
+  let blockBytes: Int
+  /// On how many devices each entry is to be.
+  let replicas: Int
+  /// After so long an entry is flushed though nobody waits for it.
+  let flushDelayNanoseconds: UInt64
+}
+
+final class Journal: @unchecked Sendable {
+  // Safety: see Locks.
+  static var buffersMax: Int { 4 }
+
+  let parameters: JournalParameters
+  let media: VolumeMedia
+  let unflushed: UnflushedDevices
+  let condition = Condition()
+
+  // Under `condition`:
+  var pins: JournalPins
+  var rings: [JournalRing]
+  /// Entries that are not written yet, oldest first; the last one may be open.
+  var queue: [JournalBuffer] = []
+  var freeBuffers: [JournalBuffer] = []
+  /// The number of the next entry to be opened.
+  var nextSequence: UInt64
+  var writtenSequence: UInt64
+  var flushedSequence: UInt64
+  var lastSequenceOnDisk: UInt64
+  /// Entries up to this one are waited for.
+  var flushWanted: UInt64 = 0
+  var lastFlushNanoseconds: UInt64 = 0
+  /// The first entry is always flushed: what was in the journal before may be overwritten by it.
+  var needsFlush = true
+  var isWriting = false
+  var failure: VolumeError?
+  var counts = Counts()
+
+  /// Only touched by who writes.
+  var roots: [JournalRoot?]
+  var readClock: UInt64
+  var writeClock: UInt64
+  var keyVersion: UInt64
+
+  /// How low a watermark may be to get a reservation.
+  private(set) var lowestWatermark = Watermark.stripe
+  private let bufferBytes: Int
+
+  /// What was done, since the journal was opened.
+  struct Counts {
+    var flushWrites: UInt64 = 0
+    var noFlushWrites: UInt64 = 0
+    var bytesWritten: UInt64 = 0
+    var closedFull: UInt64 = 0
+  }
+
+  /// - Parameters:
+  ///   - contents: What was found; entries that were replayed are needed until `replayDone`.
+  ///   - nextSequence: Of the first entry; all numbers from the newest found to here are
+  ///     blacklisted.
+  init(
+    _ parameters: JournalParameters, media: VolumeMedia, unflushed: UnflushedDevices,
+    rings: [JournalRing], contents: JournalContents, nextSequence: UInt64
+  ) {
+    self.parameters = parameters
+    self.media = media
+    self.unflushed = unflushed
+    self.rings = rings
+    self.nextSequence = nextSequence
+    writtenSequence = nextSequence - 1
+    flushedSequence = nextSequence - 1
+    let front = contents.replayed.isEmpty ? nextSequence : contents.replayed.lowerBound
+    lastSequenceOnDisk = front
+    pins = JournalPins(front: front)
+    for _ in front..<nextSequence { pins.addEntry() }
+    roots = contents.roots
+    readClock = contents.readClock
+    writeClock = contents.writeClock
+    keyVersion = contents.keyVersion
+    let bucketBytes = rings.map { Int($0.bucketSectors) * 512 }.min() ?? 0
+    bufferBytes = min(bucketBytes, Self.bufferBytesMax)
+    updateRoom()
+  }
+
+  private static var bufferBytesMax: Int { 1 << 20 }
+
+  /// Words that are added to an entry when it is written: roots, clocks, time, key version.
+  static var endWords: Int { Int(BTreeID.maxCount) * (1 + NodePointer.wordsMax) + 16 }
+
+  /// Words that a transaction can have at most.
+  var reservationMax: Int { bufferBytes / 8 - JournalBuffer.headerWords - Self.endWords }
+
+  // MARK: - Reservations
+
+  /// Reserves words in the open entry, or in a new one.
+  ///
+  /// - Returns: nil when there is no room now; `waitForRoom` tells when there is, or why there will
+  ///   not be any.
+  /// - Complexity: one mutex; nothing is allocated but the first buffers.
+  @inline(__always)
+  func reserve(u64s: Int, watermark: Watermark) -> JournalReservation? {
+    condition.lock()
+    defer { condition.unlock() }
+    guard watermark >= lowestWatermark else { return nil }
+    if let open = queue.last, !open.isClosed, open.hasRoom(u64s) { return open.take(u64s) }
+    return reserveInNext(u64s)
+  }
+
+  @inline(never)
+  private func reserveInNext(_ u64s: Int) -> JournalReservation? {
+    guard failure == nil, u64s <= reservationMax else { return nil }
+    if let open = queue.last, !open.isClosed {
+      open.isClosed = true
+      counts.closedFull += 1
+      condition.broadcast()
+    }
+    guard openEntry(), let open = queue.last else { return nil }
+    return open.take(u64s)
+  }
+
+  /// Gives a reservation back: its words are filled.
+  @inline(__always)
+  func release(_ reservation: JournalReservation) {
+    reservation.fillRest()
+    condition.lock()
+    defer { condition.unlock() }
+    if unsafe reservation.buffer.returnReference(), unsafe reservation.buffer.isClosed {
+      condition.broadcast()
+    }
+  }
+
+  /// Opens the next entry, if there is a buffer and room on disk for it.
+  func openEntry() -> Bool {
+    guard queue.count < Self.buffersMax, roomForEntries > queue.count else { return false }
+    let buffer = freeBuffers.popLast() ?? JournalBuffer(byteCount: bufferBytes)
+    buffer.open(nextSequence, limitWords: bufferBytes / 8 - Self.endWords)
+    queue.append(buffer)
+    pins.addEntry()
+    nextSequence += 1
+    updateRoom()
+    return true
+  }
+
+  // MARK: - Room
+
+  /// Entries that can be written before anything becomes free: on as many devices as an entry
+  /// needs, a bucket for each.
+  private var roomForEntries: Int { roomOnDevices.free }
+
+  private var roomOnDevices: (free: Int, total: Int) {
+    let usable = rings.filter { !$0.hasFailed && $0.count > 0 }
+    guard !usable.isEmpty else { return (0, 0) }
+    let free = usable.map { (free: $0.freeBuckets(lastSequenceOnDisk), total: $0.count) }
+      .sorted { $0.free > $1.free }
+    return free[min(parameters.replicas, free.count) - 1]
+  }
+
+  /// Decides who may reserve.
+  func updateRoom() {
+    let room = roomOnDevices
+    let free = room.free - queue.count
+    if free * 4 < room.total {
+      lowestWatermark = free < 2 ? .interiorUpdates : .reclaim
+    } else {
+      lowestWatermark = .stripe
+    }
+    if failure != nil { lowestWatermark = .stripe }
+  }
+
+  /// Whether entries should be freed by writing what pins them.
+  var isShortOfRoom: Bool {
+    condition.withLock {
+      let room = roomOnDevices
+      return (room.free - queue.count) * 2 < room.total
+    }
+  }
+
+  /// Whether a reservation could succeed.
+  ///
+  /// - Throws: why no reservation will succeed any more.
+  func hasRoom(u64s: Int, watermark: Watermark) throws(VolumeError) -> Bool {
+    condition.lock()
+    defer { condition.unlock() }
+    if let failure { throw failure }
+    guard u64s <= reservationMax else {
+      throw VolumeError(
+        .limit, "a transaction of \(u64s) words does not fit a journal entry of \(reservationMax)")
+    }
+    guard watermark >= lowestWatermark else { return false }
+    if let open = queue.last, !open.isClosed, open.hasRoom(u64s) { return true }
+    let left = queue.count - (queue.last.map { $0.isClosed ? 0 : 1 } ?? 0)
+    return left < Self.buffersMax - 1 && roomForEntries > queue.count
+  }
+
+  // MARK: - Pins
+
+  /// Holds an entry until the pin is dropped; a pin that holds an older one stays.
+  @inline(__always)
+  func pin(_ pin: JournalPin, sequence: UInt64) {
+    let old = pin.sequence
+    if old != 0, old <= sequence { return }
+    condition.withLock { pins.set(pin, sequence) }
+  }
+
+  /// Holds the open entry, and all that come.
+  func pinCurrent(_ pin: JournalPin) {
+    condition.withLock {
+      // Between two entries the next one is not there yet: the one before does as well.
+      if pins.count == 0 { pins.addEntry(); nextSequence += 1 }
+      pins.set(pin, pins.end - 1)
+    }
+  }
+
+  /// What one pin holds, another one holds from here on.
+  func move(_ pin: JournalPin, into other: JournalPin) {
+    condition.withLock {
+      let sequence = pin.sequence
+      guard sequence != 0 else { return }
+      pins.set(other, sequence)
+      pins.drop(pin)
+    }
+  }
+
+  func drop(_ pin: JournalPin) {
+    guard pin.sequence != 0 else { return }
+    condition.withLock { pins.drop(pin) }
+  }
+
+  /// All that was replayed is in nodes that pin it.
+  func replayDone() {
+    condition.withLock {
+      var sequence = pins.front
+      while sequence <= writtenSequence, sequence < pins.end {
+        pins.release(sequence)
+        sequence += 1
+      }
+    }
+  }
+
+  /// The nodes that hold the oldest entries.
+  func oldestOwners(max: Int) -> [NodeRef] {
+    condition.withLock { pins.owners(upTo: pins.end, max: max) }
+  }
+
+  // MARK: - Failure
+
+  /// The journal writes nothing any more.
+  func fail(_ reason: VolumeError) {
+    condition.withLock {
+      if failure == nil { failure = reason }
+      updateRoom()
+    }
+    condition.broadcast()
+  }
+
+  /// - Throws: why the journal writes nothing any more.
+  func check() throws(VolumeError) {
+    condition.lock()
+    defer { condition.unlock() }
+    if let failure { throw failure }
+  }
+}

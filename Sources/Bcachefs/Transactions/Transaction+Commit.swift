@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0
+// A transaction becomes part of the volume.
+//
+// How it works
+//   1. Triggers add what follows from the updates (Triggers), until nothing is added.
+//   2. The leaf of every update is locked with intent; each must have room for what goes into it.
+//   3. The leaves are locked for writing, and room is reserved in the open journal entry. From here
+//      on nothing can fail.
+//   4. The transaction's name, for each update what it overwrites and the new key, and the
+//      transaction's own entries go into the journal; the keys into the nodes, which from then on
+//      hold the journal entry by their pins.
+//   5. Locks first, then the reservation are given back: giving it back may write the entry.
+// Invariants
+//   (1) Nothing of a transaction is in a node before its place in the journal is certain.
+//   (2) All of a transaction is in one journal entry.
+//   (3) A node that becomes dirty pins the entry before the reservation is given back.
+// Locks: node locks (tried), then the journal's, which are leaves.
+// Source: btree_trans_commit.c.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Transaction {
+  /// Makes the updates happen.
+  ///
+  /// - Returns: the sequence number of the journal entry that they are in; 0 if there were none.
+  /// - Throws: `.restart`, with nothing changed and all locks still held: the runner gives them back.
+  @discardableResult
+  func commit() throws(TransactionError) -> UInt64 {
+    guard updateCount > 0 || entryWords > 0 else { return 0 }
+    try runTriggers()
+    try lockLeaves()
+    try checkRoom()
+    for row in 0..<held.count where held.mode(row) == .intent && isTarget(held.node(row)) {
+      try raise(row, to: .write)
+    }
+    guard journalWords > 0 else {
+      apply(pinnedSequence)
+      held.releaseAll()
+      forgetUpdates()
+      return pinnedSequence
+    }
+    guard var reservation = engine.journal.reserve(u64s: journalWords, watermark: watermark) else {
+      held.lowerWrites()
+      throw .restart(.journalFull)
+    }
+    writeJournal(&reservation)
+    apply(reservation.sequence)
+    held.releaseAll()
+    engine.journal.release(reservation)
+    forgetUpdates()
+    return reservation.sequence
+  }
+
+  /// Locks the leaf of every update with intent.
+  @inline(__always)
+  private func lockLeaves() throws(TransactionError) {
+    for index in 0..<updateCount {
+      let update = unsafe updates[index]
+      guard
+        let node = try node(update.btree, level: Int(update.level), update.position, .intent)
+      else {
+        throw .failed(VolumeError(.corrupt, "there is no \(update.btree) btree"))
+      }
+      unsafe updates[index].node = node
+    }
+  }
+
+  @inline(__always)
+  private func isTarget(_ node: NodeRef) -> Bool {
+    for index in 0..<updateCount where unsafe updates[index].node == node { return true }
+    return false
+  }
+
+  /// Whether every leaf has room; also adds up what the journal has to hold.
+  @inline(__always)
+  private func checkRoom() throws(TransactionError) {
+    journalWords = entryWords
+    var words = 0
+    for index in 0..<updateCount {
+      let update = unsafe updates[index]
+      guard let node = update.node else { continue }
+      if index > 0, unsafe updates[index &- 1].node != node { words = 0 }
+      words &+= update.wordCount
+      guard ignoresRoom || node.with({ $0.hasRoom(words: words) }) else {
+        roomNeeded = RoomNeeded(
+          btree: update.btree, level: Int(update.level), position: update.position,
+          words: words)
+        throw .restart(.nodeSplit)
+      }
+      let slot = node.with { $0.index.lowerBound(update.position) }
+      unsafe updates[index].slot = slot
+      guard !update.flags.contains(.notJournalled) else { continue }
+      journalWords &+= 1 &+ update.wordCount
+      if engine.journalsNames {
+        journalWords &+= 1 &+ node.with { $0.wordsOfOld(at: slot, update.position) }
+      }
+    }
+    if engine.journalsNames, journalWords > 0 { journalWords &+= 1 &+ Self.nameWords }
+  }
+
+  // MARK: - Journal
+
+  /// Words of a transaction's name (`JSET_ENTRY_LOG_U64s`).
+  private static var nameWords: Int { 4 }
+
+  @inline(__always)
+  private func writeJournal(_ reservation: inout JournalReservation) {
+    if engine.journalsNames {
+      unsafe withUnsafePointer(to: name) { name in
+        unsafe reservation.append(
+          .log, BTreeID(rawValue: 0), level: 0, UnsafeRawPointer(name), u64s: Self.nameWords)
+      }
+    }
+    for index in 0..<updateCount {
+      let update = unsafe updates[index]
+      guard !update.flags.contains(.notJournalled) else { continue }
+      if engine.journalsNames, let node = update.node {
+        node.with { node in
+          let old = node.key(at: update.slot, update.position)
+          let key = old?.key ?? BKey(type: .deleted, position: update.position)
+          unsafe reservation.appendKey(
+            .overwrite, update.btree, level: update.level, key, old?.unsafeValue)
+        }
+      }
+      unsafe reservation.append(
+        .btreeKeys, update.btree, level: update.level, UnsafeRawPointer(update.unsafeWords),
+        u64s: update.wordCount)
+    }
+    if entryWords > 0 {
+      unsafe reservation.appendEntries(UnsafeRawPointer(entries), u64s: entryWords)
+    }
+  }
+
+  // MARK: - Nodes
+
+  @inline(__always)
+  private func apply(_ sequence: UInt64) {
+    var last: NodeRef?
+    for index in 0..<updateCount {
+      let update = unsafe updates[index]
+      guard let ref = update.node else { continue }
+      let isFirst = ref != last
+      last = ref
+      ref.with { node in
+        let pinned = update.flags.contains(.notJournalled) ? pinnedSequence : sequence
+        let view = update.view
+        // What was put in before may have moved what is behind it.
+        let slot = isFirst ? update.slot : node.index.lowerBound(update.position)
+        unsafe node.put(view.key, view.unsafeValue, at: slot)
+        if node.journalSequence < pinned { node.journalSequence = pinned }
+        node.set(.dirty)
+        engine.journal.pin(node.dirtyPin, sequence: pinned)
+        if update.type == .deleted, node.isWorthMerging() {
+          smallNode = (node.btree, node.level, node.maxKey)
+        }
+      }
+    }
+  }
+}

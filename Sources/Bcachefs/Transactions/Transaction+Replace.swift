@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0
+// Replacing a node by new ones: where there is no room, or too much of it.
+//
+// How it works
+//   1. A full node becomes two, or a compact one when dead keys filled it. Two neighbours with little
+//      in them become one. A root that is split gets a new root above it; a root with one child left
+//      gives way to that child.
+//   2. Parents get room first, by the same means: so a replacement changes one node's parent and no
+//      more. Places are allocated first, with empty hands.
+//   3. What is left to do on disk is an `InteriorUpdate`.
+// Invariants
+//   (1) All locks are held from the first change to the last: others see the old nodes or the new
+//       ones.
+//   (2) Whoever is thrown out has changed nothing.
+// Locks: intent and write on the nodes replaced and their parent, on new nodes write.
+// Source: btree_update_interior.c (bch2_btree_split_leaf, btree_split,
+// __bch2_foreground_maybe_merge, bch2_btree_node_rewrite).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import Synchronization
+
+/// Where a transaction needs room.
+struct RoomNeeded {
+  let btree: BTreeID
+  let level: Int
+  let position: BPos
+  /// Unpacked words; `rewrite` asks for a new node whatever room there is.
+  let words: Int
+  var isRewrite = false
+}
+
+/// Places that were taken for new nodes and are not used yet.
+struct NodeReserve {
+  var allocations: [NodeAllocation] = []
+  /// What one replacement uses: two halves and a root. After a replay it may be more.
+  static var size: Int { 3 }
+}
+
+/// How a replacement ended.
+enum ReplaceResult {
+  case done
+  /// So many places have to be reserved.
+  case needsPlaces(Int)
+  /// The parent has to get room first.
+  case parentNeeds(RoomNeeded)
+}
+
+extension Transaction {
+  /// Words that a replacement adds to a parent.
+  private static func parentWords(_ nodes: Int) -> Int { nodes * NodePointer.wordsMax }
+
+  /// Gives a node room.
+  ///
+  /// - Throws: `.restart` with nothing changed.
+  func replace(
+    _ need: RoomNeeded, _ reserve: inout NodeReserve
+  ) throws(TransactionError) -> ReplaceResult {
+    guard let ref = try node(need.btree, level: need.level, need.position, .intent) else {
+      return .done
+    }
+    let old = ref.node
+    if !need.isRewrite, old.hasRoom(words: need.words) { return .done }
+    let cuts = old.cuts(
+      for: need.isRewrite ? nil : need.position, words: need.isRewrite ? 0 : need.words)
+    guard reserve.allocations.count >= cuts.count + 2 else { return .needsPlaces(cuts.count + 2) }
+    var parent: LiveNode?
+    if !old.state.contains(.root) {
+      guard let above = try node(need.btree, level: need.level + 1, old.maxKey, .intent) else {
+        return .done
+      }
+      parent = above.node
+      let words = Self.parentWords(cuts.count + 1)
+      if let parent, !parent.hasRoom(words: words) {
+        return .parentNeeds(
+          RoomNeeded(
+            btree: need.btree, level: need.level + 1, position: old.maxKey, words: words))
+      }
+      try raiseToWrite(above)
+    }
+    try raiseToWrite(ref)
+    let update = InteriorUpdate(btree: old.btree, level: old.level)
+    do throws(VolumeError) {
+      let made = try makeNodes(from: old, cuts: cuts, update, &reserve)
+      try place(made, below: parent, in: update, replacing: [old], &reserve)
+    } catch {
+      throw .failed(error)
+    }
+    finish(update, retiring: [ref])
+    return .done
+  }
+
+  private func raiseToWrite(_ node: NodeRef) throws(TransactionError) {
+    guard let row = held.row(of: node) else { return }
+    try raise(row, to: .write)
+  }
+
+  /// The nodes that take an old one's place, write-locked.
+  private func makeNodes(
+    from old: LiveNode, cuts: [IndexSlot], _ update: InteriorUpdate, _ reserve: inout NodeReserve
+  ) throws(VolumeError) -> [LiveNode] {
+    var made: [LiveNode] = []
+    var minKey = old.minKey
+    for piece in 0...cuts.count {
+      let first = piece == 0 ? old.index.start : cuts[piece - 1]
+      var (end, maxKey) = (old.index.end, old.maxKey)
+      if piece < cuts.count, let last = old.lastVisible(before: cuts[piece]) {
+        (end, maxKey) = (cuts[piece], old.index[last].position)
+      }
+      let node = engine.trees.cache.take()
+      node.fill(
+        from: [(old, (first, end))], minKey: minKey, maxKey: maxKey,
+        sequence: engine.nextNodeSequence())
+      made.append(try seal(node, update, &reserve))
+      minKey = maxKey.successor ?? maxKey
+    }
+    return made
+  }
+
+  /// Gives a new node its place, its image and its pointer.
+  private func seal(
+    _ node: LiveNode, _ update: InteriorUpdate, _ reserve: inout NodeReserve
+  ) throws(VolumeError) -> LiveNode {
+    guard let allocation = reserve.allocations.popLast() else {
+      unreachable("places are reserved before a node is replaced")
+    }
+    let image = try node.takeImage(engine.trees.parameters)
+    node.pointer = try NodePointer(
+      maxKey: node.maxKey, sequence: node.sequence, sectorsWritten: node.writtenBytes / 512,
+      minKey: node.minKey, places: allocation.places)
+    node.flags.store(LiveNode.State.unreachable.rawValue, ordering: .relaxed)
+    node.blockers = 0
+    update.newNodes.append(
+      InteriorUpdate.NewNode(
+        node: node, incarnation: node.incarnation, pointer: node.pointer, image: image,
+        allocation: allocation))
+    return node
+  }
+
+  /// Makes new nodes known to their parent, or makes one the root.
+  private func place(
+    _ made: [LiveNode], below parent: LiveNode?, in update: InteriorUpdate,
+    replacing old: [LiveNode], _ reserve: inout NodeReserve
+  ) throws(VolumeError) {
+    for node in old {
+      if !node.pointer.isNone { update.oldPointers.append((node.level, node.pointer)) }
+    }
+    if let parent {
+      for node in old.dropLast() where !made.contains(where: { $0.maxKey == node.maxKey }) {
+        parent.removePointer(node.maxKey)
+        update.deleted.append(node.maxKey)
+      }
+      for node in made { parent.putPointer(to: node) }
+      parent.set(.dirty)
+      parent.blockers += 1
+      update.parent = (parent, parent.incarnation)
+      return
+    }
+    var root = made[0]
+    if made.count > 1 {
+      root = engine.trees.cache.take()
+      root.becomeEmpty(
+        update.btree, level: update.level + 1, sequence: engine.nextNodeSequence())
+      root.fillRoot(made)
+      root = try seal(root, update, &reserve)
+    }
+    update.newRoot = (root.level, root.pointer)
+    engine.trees.setRoot(root)
+  }
+
+  /// Lets go of the old nodes, shows the new ones, and hands the rest to the queue.
+  private func finish(_ update: InteriorUpdate, retiring old: [NodeRef]) {
+    engine.journal.pinCurrent(update.pin)
+    for ref in old {
+      ref.with { node in
+        engine.journal.move(node.dirtyPin, into: update.pin)
+        engine.journal.move(node.writingPin, into: update.pin)
+      }
+    }
+    for new in update.newNodes {
+      let isNew = engine.trees.cache.insert(new.node)
+      invariant(isNew, "sequence numbers of nodes are not repeated")
+    }
+    engine.nodeWrites.add(.update(update))
+    for ref in old {
+      held.forget(ref)
+      ref.with { engine.trees.cache.retire($0) }
+    }
+    for new in update.newNodes {
+      new.node.lock.unlockWrite()
+      new.node.lock.unlockIntent()
+    }
+    held.releaseAll()
+  }
+
+  // MARK: - Merging
+
+  /// Joins the node at a position with the one behind it, if there is little in both.
+  ///
+  /// - Throws: `.restart` with nothing changed.
+  func merge(
+    _ btree: BTreeID, level: Int, _ position: BPos, _ reserve: inout NodeReserve
+  ) throws(TransactionError) {
+    guard var ref = try node(btree, level: level, position, .intent),
+      !ref.with({ $0.state.contains(.root) }),
+      let above = try node(btree, level: level + 1, position, .intent)
+    else { return }
+    let parent = above.node
+    if ref.with({ $0.maxKey == parent.maxKey }) {
+      // The last child: its neighbour is the one before it.
+      guard let before = ref.with({ $0.minKey.predecessor }), parent.covers(before),
+        let previous = try node(btree, level: level, before, .intent)
+      else { return }
+      ref = previous
+    }
+    let left = ref.node
+    guard let behind = left.maxKey.successor, parent.covers(behind), parent.hasRoom(words: Self.parentWords(2)),
+      let next = try node(btree, level: level, behind, .intent)
+    else { return }
+    let right = next.node
+    guard left.liveWords + right.liveWords <= left.mergeWords else { return }
+    try raiseToWrite(above)
+    try raiseToWrite(ref)
+    try raiseToWrite(next)
+    let update = InteriorUpdate(btree: btree, level: level)
+    do throws(VolumeError) {
+      let whole = engine.trees.cache.take()
+      whole.fill(
+        from: [
+          (left, (left.index.start, left.index.end)), (right, (right.index.start, right.index.end)),
+        ],
+        minKey: left.minKey, maxKey: right.maxKey, sequence: engine.nextNodeSequence())
+      let sealed = try seal(whole, update, &reserve)
+      // A parent that has no other child is a root that is not needed any more.
+      let isLast = parent.state.contains(.root) && parent.visibleCount == 2
+      if isLast {
+        if !parent.pointer.isNone { update.oldPointers.append((parent.level, parent.pointer)) }
+        try place([sealed], below: nil, in: update, replacing: [left, right], &reserve)
+        finish(update, retiring: [above, ref, next])
+      } else {
+        try place([sealed], below: parent, in: update, replacing: [left, right], &reserve)
+        if parent.isWorthMerging() { smallNode = (btree, level + 1, parent.maxKey) }
+        finish(update, retiring: [ref, next])
+      }
+    } catch {
+      throw .failed(error)
+    }
+  }
+}
+
+extension LiveNode {
+  /// Puts a pointer to a child in, with the child's address in memory.
+  fileprivate func putPointer(to child: LiveNode) {
+    child.pointer.withWords { words in
+      var copy = InlineArray<14, UInt64>(repeating: 0)
+      var span = copy.mutableSpan
+      var bytes = unsafe span.mutableBytes
+      bytes.copy(words, to: 0)
+      bytes[LEField<UInt64>(BKey.Layout.byteCount)] = UInt64(NodeRef(child).address)
+      let key = child.pointer.key
+      unsafe bytes.withUnsafeBytes { raw in
+        unsafe put(key, raw.baseAddress.map { unsafe $0 + BKey.Layout.byteCount })
+      }
+    }
+  }
+
+  fileprivate func removePointer(_ position: BPos) {
+    unsafe put(BKey(type: .deleted, position: position), nil)
+  }
+
+  /// A new root with pointers to its children.
+  fileprivate func fillRoot(_ children: [LiveNode]) {
+    var range = BKeyFormatRange()
+    range.add(minKey)
+    range.add(maxKey)
+    for child in children { range.add(child.maxKey) }
+    setFormat(range.format())
+    set(.dirty)
+    for child in children { putPointer(to: child) }
+  }
+
+  /// How many keys show, up to three.
+  fileprivate var visibleCount: Int {
+    var count = 0
+    var slot = firstVisible(from: index.start)
+    while let here = slot, count < 3 {
+      count += 1
+      slot = firstVisible(from: index.after(here))
+    }
+    return count
+  }
+}

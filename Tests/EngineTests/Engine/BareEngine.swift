@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+// An engine over a simulated device, for tests of btrees and transactions alone: places of nodes come
+// from a counter, and nothing is allocated.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import Synchronization
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+/// Places for nodes, one behind the other, never given out twice.
+final class CountedPlaces: NodePlaces {
+  private let next: Mutex<UInt64>
+  private let nodeSectors: UInt64
+  private let endSector: UInt64
+
+  init(from start: UInt64, to end: UInt64, nodeSectors: UInt64) {
+    next = Mutex(start)
+    endSector = end
+    self.nodeSectors = nodeSectors
+  }
+
+  func take(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation {
+    let sector = next.withLock { next in
+      defer { next += nodeSectors }
+      return next
+    }
+    guard sector + nodeSectors <= endSector else { throw VolumeError(.limit, "no more places") }
+    return NodeAllocation(places: [ExtentPtr(device: 0, offset: sector, generation: 0)])
+  }
+
+  func giveBack(_ allocation: NodeAllocation) {}
+  func settle(_ allocation: NodeAllocation) {}
+}
+
+/// A volume with btrees of small nodes, empty at first.
+struct BareEngine {
+  let engine: Engine
+  static let btrees: [BTreeID] = [.xattrs, .rebalanceWork]
+
+  init(nodeBytes: UInt64 = 16 << 10, cacheBytes: Int = 64 << 20, seed: UInt64 = 1) throws {
+    var setting = BuildSetting()
+    setting.byteCount = 4 << 30
+    setting.options[.btreeNodeSize] = nodeBytes
+    let devices = try setting.makeDevices()
+    try withTemporaryFolder { folder in _ = try setting.build(folder, on: devices) }
+    try self.init(on: devices, places: 1 << 30, cacheBytes: cacheBytes, seed: seed)
+    for btree in Self.btrees where engine.trees.root(btree) == nil {
+      engine.trees.makeEmptyRoot(btree, sequence: engine.nextNodeSequence())
+    }
+  }
+
+  /// Opens what is on devices.
+  ///
+  /// - Parameter places: Bytes from the start of the first device to where nodes may be put.
+  init(
+    on devices: [BlockDevice], places: UInt64, unlock: UnlockSource = .keyring,
+    cacheBytes: Int = 64 << 20, seed: UInt64 = 1
+  ) throws {
+    let volume = try VolumeOpener.openForWriting(devices: devices, unlock: unlock)
+    let nodeSectors = UInt64(volume.media.superblock[Superblock.Layout.btreeNodeSize])
+    engine = try Engine.open(
+      volume,
+      places: CountedPlaces(
+        from: places / 512, to: devices[0].byteCount / 512, nodeSectors: nodeSectors),
+      EngineOptions(cacheBytes: cacheBytes, seed: seed))
+  }
+
+  /// All keys of a btree.
+  func contents(of btree: BTreeID) throws -> [BPos: UInt64] {
+    try engine.run("test_contents") { (transaction) throws(TransactionError) in
+      var result: [BPos: UInt64] = [:]
+      var walk = KeyWalk(btree, from: .min)
+      while let found = try transaction.next(&walk) {
+        result[found.key.position] = found.withValue { $0[LEField<UInt64>(0)] }
+      }
+      return result
+    }
+  }
+
+  /// Checks every node of a btree that is in memory, and that children cover their parents.
+  func check() {
+    for node in engine.trees.cache.allNodes where !node.state.contains(.dead) { node.check() }
+  }
+}
+
+extension Transaction {
+  /// Sets a key with one word of value, or removes it.
+  func set(_ btree: BTreeID, _ position: BPos, _ value: UInt64?) {
+    guard let value else { return delete(btree, position) }
+    let words = [value]
+    unsafe update(
+      btree, BKey(type: .cookie, position: position, valueU64s: 1), words.span.bytes)
+  }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+// Live btrees after a replay hold what the reading side shows of the same volume: invariants of
+// Engine+Replay.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import Foundation
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite struct ReplayTests {
+  private static let volumes = (SampleVolume.fixtures + SampleVolume.corpus)
+
+  @Test(arguments: volumes)
+  func liveBtreesHoldWhatReadersSee(_ sample: SampleVolume) throws {
+    try withTemporaryFolder { folder in
+      let images = try sample.unpack(into: folder)
+      // What is split goes behind all that is there.
+      let first = try readFile(images[0]).count
+      let isLonger = unsafe truncate(images[0], first + 1 << 30) == 0
+      try #require(isLonger)
+      let devices = try images.map { try BlockDevice.open(path: $0, mode: .exclusiveReadWrite) }
+      let unlock = UnlockSource(ask: { _ in sample.passphrase })
+      let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: unlock))
+      let bare = try BareEngine(on: devices, places: UInt64(first), unlock: unlock)
+      bare.check()
+      for btree in (0..<BTreeID.count).map({ BTreeID(rawValue: $0) }) {
+        try compare(btree, volume, bare.engine)
+      }
+    }
+  }
+
+  private func compare(_ btree: BTreeID, _ volume: Volume, _ engine: Engine) throws {
+    guard volume.forest.roots[btree] != nil || engine.trees.root(btree) != nil else { return }
+    if btree == .accounting { return try compareAccounting(volume, engine) }
+    let cursor = BTreeCursor(volume.forest, btree)
+    var count = 0
+    let difference = try engine.run("test_compare") { (transaction) throws(TransactionError) in
+      var walk = KeyWalk(btree, from: .min)
+      cursor.seek(.min)
+      count = 0
+      while true {
+        let expected: KeyReference?
+        do throws(VolumeError) { expected = try cursor.next() } catch { throw .failed(error) }
+        let found = try transaction.next(&walk)
+        guard found?.key == expected?.key else {
+          return "\(String(describing: found?.key)), not \(String(describing: expected?.key))"
+        }
+        guard let found, let expected else { return "" }
+        let value = found.withValue { $0.copiedBytes }
+        if value != expected.withValue({ $0.copiedBytes }) { return "value of \(found.key)" }
+        count += 1
+      }
+    }
+    #expect(difference == "", "\(btree), key \(count)")
+  }
+
+  private func compareAccounting(_ volume: Volume, _ engine: Engine) throws {
+    let found = try engine.run("test_compare") { (transaction) throws(TransactionError) in
+      var result: [BPos: [Int64]] = [:]
+      var walk = KeyWalk(.accounting, from: .min)
+      while let key = try transaction.next(&walk) {
+        let counters = key.withValue { value in
+          (0..<value.byteCount / 8).map { value[LEField<Int64>($0 * 8)] }
+        }
+        if counters.contains(where: { $0 != 0 }) { result[key.key.position] = counters }
+      }
+      return result
+    }
+    let expected = try volume.accounting()
+    #expect(expected.count > 5)
+    for count in expected { #expect(found[count.key.position] == count.counters, "\(count.key)") }
+  }
+}
