@@ -9,6 +9,7 @@
 // Invariants under test: the same lines for every key of every btree, packed formats of every node,
 // options, counters, members, accounting and statfs; the same journal sequence numbers.
 
+internal import BcachefsFormat
 internal import Foundation
 internal import TestSupport
 internal import Testing
@@ -145,24 +146,13 @@ extension CommandOnVolume {
       guard lines.count == 2, lines[0] == "0 B" else { continue }
       let name = String(path.dropFirst("counters/".count))
       let value = try #require(counters[name] as? UInt64, "\(name)")
-      #expect(humanSize(value) == lines[1], "\(name)")
+      #expect(HumanSize.text(value) == lines[1], "\(name)")
       count += 1
     }
     #expect(count > 40)
   }
 
   /// Three significant digits and a unit of 1024, as the kernel prints sizes.
-  private func humanSize(_ value: UInt64) -> String {
-    guard value > 0 else { return "0 B" }
-    var (size, unit) = (Double(value), 0)
-    while size >= 1024 {
-      size /= 1024
-      unit += 1
-    }
-    let digits = size < 10 ? 2 : size < 100 ? 1 : 0
-    return "\(String(format: "%.\(digits)f", size)) \(["B", "KiB", "MiB", "GiB", "TiB"][unit])"
-  }
-
   private func compareUsage(_ view: KernelView) throws {
     let usage = try object(["fs", "usage", "--json"])
     let statfs = try view.statfs()
