@@ -2,6 +2,10 @@
 // What a mount, an upgrade, recovery and a clean unmount change in a superblock: on the value
 // alone. Whoever writes it is `SuperblockStore`.
 //
+// Invariants
+//   (1) The older list of members is not touched: it is made from the other when a superblock is
+//       written. `members_v2` and `ext` are there from `markMounted` on.
+//   (2) What is not named here survives, sections of newer formats included.
 // Source: sb-clean.c, sb-downgrade.c, sb-members.c, super.c (bch2_fs_start), recovery.c,
 // journal_seq_blacklist.c.
 

@@ -78,6 +78,18 @@ struct SuperblockDisk: Sendable {
 
   private func sector(_ place: Int) -> UInt64 { layout.slots[place] }
 
+  /// Where a place begins; it may be beyond any device.
+  private func offset(
+    _ place: Int, _ operation: DeviceError.Operation
+  ) throws(DeviceError) -> UInt64 {
+    let (offset, overflow) = sector(place).multipliedReportingOverflow(by: 512)
+    guard !overflow else {
+      throw DeviceError(
+        operation, .outOfBounds(deviceBytes: device.byteCount), device: device.name)
+    }
+    return offset
+  }
+
   /// The copies of a superblock, in the order of the layout.
   func encodedCopies(_ superblock: Superblock) throws(FormatError) -> [[UInt8]] {
     var copies: [[UInt8]] = []
@@ -91,7 +103,7 @@ struct SuperblockDisk: Sendable {
     var buffer = AlignedBuffer(byteCount: (bytes.count + unit - 1) / unit * unit)
     var span = buffer.mutableBytes
     span.copy(bytes.rawBytes, to: 0)
-    try device.write(buffer.bytes, atByte: sector(place) * 512)
+    try device.write(buffer.bytes, atByte: try offset(place, .write))
   }
 
   /// All copies are those of number `seq` now.
@@ -102,7 +114,7 @@ struct SuperblockDisk: Sendable {
     let unit = max(device.blockSizeBytes, 512)
     var buffer = AlignedBuffer(byteCount: (1024 + unit - 1) / unit * unit)
     var span = buffer.mutableBytes
-    try device.read(into: &span, atByte: sector(0) * 512)
+    try device.read(into: &span, atByte: try offset(0, .read))
     return (
       UUID(decoding: buffer.bytes, at: Superblock.Layout.uuid),
       buffer.bytes[Superblock.Layout.seq]

@@ -96,15 +96,14 @@ final class SuperblockStore: @unchecked Sendable {
   /// Why nothing can be written any more, if so.
   var fatal: VolumeError? { condition.withLock { state.writer.fatal } }
 
-  /// The buckets of a member's journal, in the order in which it uses them.
-  func journalBuckets(of member: Int) -> [UInt64] {
+  /// The buckets of a member's journal, in the order in which it uses them. They lie within the
+  /// device; how many there are is for the disk to say.
+  func journalRanges(of member: Int) -> [JournalBucketRange] {
     let sections = condition.withLock { state.writer.contents.own[member] } ?? []
     for section in sections {
       switch section {
-      case .journalV2(let ranges):
-        // The superblock was validated: ranges lie within the device.
-        return ranges.ranges.flatMap { $0.start..<$0.start + $0.count }
-      case .journal(let list): return list.buckets
+      case .journalV2(let ranges): return ranges.ranges
+      case .journal(let list): return JournalBucketRangesSection(buckets: list.buckets).ranges
       default: break
       }
     }
@@ -115,7 +114,8 @@ final class SuperblockStore: @unchecked Sendable {
 
   /// Changes the superblock and makes that durable. The caller holds no lock.
   ///
-  /// - Parameter change: Gets what is durable; may throw, and nothing has happened then.
+  /// - Parameter change: Gets what is durable; may throw, and nothing has happened then. It does
+  ///   not update itself: that would wait for ever.
   /// - Throws: what `change` throws, and what `SuperblockWriter.write` throws.
   func update(
     _ change: (inout Superblock) throws(VolumeError) -> Void
@@ -246,15 +246,32 @@ extension SuperblockStore {
     try update { $0.markClean(clean) }
   }
 
-  /// Raises the version as far as `policy` asks for, and notes what recovery has to do.
+  /// What recovery begins with: raises the version as far as `policy` asks for, and notes what is
+  /// to be done for that, and for errors of topology that were found earlier.
   ///
-  /// - Returns: What was done; nil for nothing.
-  func upgrade(
-    _ policy: VersionUpgradePolicy, hasStripes: Bool
-  ) throws(VolumeError) -> VersionUpgrade? {
-    guard let upgrade = VersionUpgrade(superblock, policy: policy) else { return nil }
-    try update { $0.apply(upgrade, hasStripes: hasStripes) }
+  /// - Parameter policy: `.none` unless the caller asked for more (`VolumeOpener.policy`).
+  /// - Returns: The upgrade, nil for none. What its steps ask for where there are stripes is added
+  ///   once that is known (`require`).
+  func beginRecovery(_ policy: VersionUpgradePolicy) throws(VolumeError) -> VersionUpgrade? {
+    var changed = superblock
+    let upgrade = VersionUpgrade(changed, policy: policy)
+    if changed[Superblock.Layout.hasTopologyErrors] != 0 {
+      changed.require(VersionStep.Demand(passes: [.checkTopology]))
+    }
+    let isDue = upgrade != nil || changed != superblock
+    guard isDue else { return nil }
+    try update { superblock in
+      if superblock[Superblock.Layout.hasTopologyErrors] != 0 {
+        superblock.require(VersionStep.Demand(passes: [.checkTopology]))
+      }
+      if let upgrade { superblock.apply(upgrade, hasStripes: false) }
+    }
     return upgrade
+  }
+
+  /// Asks for passes, and for findings to be mended without a word.
+  func require(_ demand: VersionStep.Demand) throws(VolumeError) {
+    try update { $0.require(demand) }
   }
 
   /// Asks for passes that the next recovery has to run, if this one does not come to it.

@@ -83,9 +83,9 @@ enum WritingSupport {
     guard upgraded >= .requiredUpgradeBelow else {
       throw VolumeError(
         .unsupported,
-        "\(name) has format version \(superblock.version), and only \(MetadataVersion.requiredUpgradeBelow) "
-          + "and later can be written to: upgrade it with version_upgrade=incompatible, or open it "
-          + "read_only")
+        "\(name) has format version \(superblock.version), and can only be written to from "
+          + "\(MetadataVersion.requiredUpgradeBelow) on: upgrade it with "
+          + "version_upgrade=incompatible, or open it read_only")
     }
     guard superblock[Superblock.Layout.bigEndian] == 0 else {
       throw VolumeError(.unsupported, "\(name) was written by a big-endian machine")

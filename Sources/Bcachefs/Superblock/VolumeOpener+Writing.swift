@@ -48,13 +48,17 @@ extension VolumeOpener {
         throw VolumeError(error)
       }
     }
-    return try openForWriting(devices: devices, options: options, unlock: unlock, clocks: clocks)
+    return try openForWriting(
+      devices: devices, options: options, unlock: unlock, clocks: clocks,
+      warnings: assembly.warnings)
   }
 
   /// Opens a volume on devices that are open for writing already (with `nochanges` for reading).
+  ///
+  /// - Parameter warnings: What was noticed while they were found.
   static func openForWriting(
     devices: [BlockDevice], options: VolumeOptions = VolumeOptions(),
-    unlock: UnlockSource = .keyring, clocks: Clocks = .system
+    unlock: UnlockSource = .keyring, clocks: Clocks = .system, warnings: [String] = []
   ) throws(VolumeError) -> WritableVolume {
     var found: [DeviceSuperblock] = []
     for device in devices {
@@ -67,7 +71,9 @@ extension VolumeOpener {
     let assembly = try VolumeAssembly(found, mayLeaveOut: false, options: options)
     let superblock = assembly.superblock
     try WritingSupport.check(superblock, policy: policy(options))
-    let media = try media(of: assembly, options: options, unlock: unlock, clocks: clocks)
+    let media = try media(
+      of: assembly, options: options, unlock: unlock, clocks: clocks,
+      warnings: warnings.filter { !assembly.warnings.contains($0) })
     let members = found.filter { device in assembly.devices.contains { $0 === device.device } }
     let store = SuperblockStore(
       superblock, devices: members, options: media.options, clocks: clocks)

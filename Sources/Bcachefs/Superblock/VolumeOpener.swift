@@ -57,7 +57,8 @@ enum VolumeOpener {
 
   /// Whether the devices are enough and the volume can be read; its key.
   static func media(
-    of assembly: VolumeAssembly, options: VolumeOptions, unlock: UnlockSource, clocks: Clocks
+    of assembly: VolumeAssembly, options: VolumeOptions, unlock: UnlockSource, clocks: Clocks,
+    warnings: [String] = []
   ) throws(VolumeError) -> VolumeMedia {
     let superblock = assembly.superblock
     do throws(FormatError) {
@@ -72,7 +73,8 @@ enum VolumeOpener {
     settled.apply(options)
     return VolumeMedia(
       superblock: superblock, devices: assembly.devices, key: key, options: settled,
-      warnings: assembly.warnings + missing + versionWarnings(superblock), clocks: clocks)
+      warnings: warnings + assembly.warnings + missing + versionWarnings(superblock), clocks: clocks
+    )
   }
 
   private static func versionWarnings(_ superblock: Superblock) -> [String] {
