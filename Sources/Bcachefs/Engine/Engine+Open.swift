@@ -52,7 +52,8 @@ extension Engine {
       rings: rings(volume, contents), contents: contents, nextSequence: next)
     let engine = Engine(
       media: media, store: store, trees: try trees(media, contents, options), journal: journal,
-      unflushed: unflushed, allocator: places, seed: options.seed)
+      unflushed: unflushed, allocator: places, seed: options.seed,
+      wasClean: contents.isFromCleanSection)
     try engine.replay(contents)
     journal.replayDone()
     return engine

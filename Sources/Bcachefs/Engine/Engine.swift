@@ -25,6 +25,8 @@ final class Engine: Sendable {
   let unflushed: UnflushedDevices
   let nodeWrites = NodeWriteQueue()
   let allocator: any NodePlaces
+  /// Whether there was nothing to replay.
+  let wasClean: Bool
   /// Whether the journal tells what each transaction overwrote, and its name.
   let journalsNames: Bool
   private let sequences: Mutex<SplitMix64>
@@ -34,7 +36,8 @@ final class Engine: Sendable {
 
   init(
     media: VolumeMedia, store: SuperblockStore, trees: LiveTrees, journal: Journal,
-    unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64
+    unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64,
+    wasClean: Bool
   ) {
     self.media = media
     self.store = store
@@ -42,6 +45,7 @@ final class Engine: Sendable {
     self.trees = trees
     self.journal = journal
     self.allocator = allocator
+    self.wasClean = wasClean
     journalsNames = media.options.isOn(.journalTransactionNames)
     sequences = Mutex(SplitMix64(seed: seed))
   }

@@ -40,9 +40,10 @@ extension SimulatedDevice {
   /// The device as a crash could have left it when the operations numbered below `sequence` had
   /// been done. Needs `recordsContents`.
   ///
+  /// - Parameter recordsContents: whether there can be crash images of the image's own future.
   /// - Returns: nil if the contents of that moment were not recorded.
   public func crashImage(
-    beforeOperation sequence: UInt64, _ survivors: CrashSurvivors
+    beforeOperation sequence: UInt64, _ survivors: CrashSurvivors, recordsContents: Bool = false
   ) -> SimulatedDevice? {
     let found = state.withLock { state -> (PageStore, UInt64, ArraySlice<Change>)? in
       guard sequence <= state.nextSequence else { return nil }
@@ -65,7 +66,7 @@ extension SimulatedDevice {
       )
     }
     guard let (contents, byteCount, changes) = found else { return nil }
-    return makeImage(contents, byteCount, changes, survivors)
+    return makeImage(contents, byteCount, changes, survivors, recordsContents: recordsContents)
   }
 
   private static func changes(_ all: [Change], before sequence: UInt64) -> ArraySlice<Change> {
@@ -74,7 +75,7 @@ extension SimulatedDevice {
 
   private func makeImage(
     _ durable: PageStore, _ durableByteCount: UInt64, _ changes: ArraySlice<Change>,
-    _ survivors: CrashSurvivors
+    _ survivors: CrashSurvivors, recordsContents: Bool = false
   ) -> SimulatedDevice {
     var contents = durable
     var byteCount = durableByteCount
@@ -102,7 +103,7 @@ extension SimulatedDevice {
       }
     }
     var quiet = configuration
-    quiet.recordsContents = false
+    quiet.recordsContents = recordsContents
     return SimulatedDevice(
       byteCount: byteCount, seed: 0, configuration: quiet, contents: contents)
   }

@@ -32,6 +32,9 @@ final class CountedPlaces: NodePlaces {
     return NodeAllocation(places: [ExtentPtr(device: 0, offset: sector, generation: 0)])
   }
 
+  /// The sector that is given out next.
+  var position: UInt64 { next.withLock { $0 } }
+
   func giveBack(_ allocation: NodeAllocation) {}
   func settle(_ allocation: NodeAllocation) {}
 }

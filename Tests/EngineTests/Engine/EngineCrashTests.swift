@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+// Power fails at any moment: what is found then is what was committed up to some moment, not before
+// the last flush that had returned.
+//
+// Each transaction also counts itself in a key of its own: so what is found says up to which one it
+// must be whole.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite struct EngineCrashTests {
+  private typealias Contents = [BTreeID: [BPos: UInt64]]
+  private static let counter = BPos(1 << 40, 0, .max)
+  /// Where nodes of the test are put, behind what the image builder wrote.
+  private static let places: UInt64 = 24 << 20
+
+  /// A change of one key.
+  private struct Change {
+    let btree: BTreeID
+    let position: BPos
+    let value: UInt64?
+  }
+
+  /// What was done, and when.
+  private struct Run {
+    let device: SimulatedDevice
+    let nextPlace: UInt64
+    var changes: [[Change]] = []
+    /// After each transaction: what the device had done.
+    var operations: [UInt64] = []
+    /// Flushes that returned: what the device had done, and how many transactions they cover.
+    var flushes: [(operations: UInt64, transactions: Int)] = []
+    var start: UInt64 = 0
+
+    /// What should be there after so many transactions.
+    func contents(after count: Int) -> Contents {
+      var result: Contents = [:]
+      for transaction in changes.prefix(count) {
+        for change in transaction {
+          result[change.btree, default: [:]][change.position] = change.value
+        }
+      }
+      return result
+    }
+  }
+
+  private static func device(nodeBytes: UInt64) throws -> SimulatedDevice {
+    var configuration = SimulatedDevice.Configuration()
+    configuration.name = "device"
+    configuration.recordsContents = true
+    let device = SimulatedDevice(byteCount: 256 << 20, configuration: configuration)
+    var setting = BuildSetting()
+    setting.byteCount = 256 << 20
+    setting.bucketBytes = 64 << 10
+    setting.options[.btreeNodeSize] = nodeBytes
+    let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
+    try withTemporaryFolder { folder in _ = try setting.build(folder, on: [open]) }
+    try open.close()
+    return device
+  }
+
+  /// A workload on one thread: so the seed decides everything.
+  private static func run(seed: UInt64, transactions: Int) throws -> Run {
+    var random = SplitMix64(seed: seed)
+    let device = try device(nodeBytes: seed % 2 == 0 ? 4 << 10 : 16 << 10)
+    let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
+    let bare = try BareEngine(on: [open], places: places, seed: seed)
+    let engine = bare.engine
+    for btree in BareEngine.btrees where engine.trees.root(btree) == nil {
+      engine.trees.makeEmptyRoot(btree, sequence: engine.nextNodeSequence())
+    }
+    var run = Run(device: device, nextPlace: 0)
+    run.start = device.operationCount
+    run.flushes.append((run.start, 0))
+    for number in 1...transactions {
+      var changes = (0..<1 + random.next() % 4).map { _ in
+        Change(
+          btree: BareEngine.btrees[Int(random.next() % 2)],
+          position: BPos(random.next() % 4, random.next() % 512, .max),
+          value: random.next() % 3 == 0 ? nil : random.next())
+      }
+      changes.append(Change(btree: .xattrs, position: counter, value: UInt64(number)))
+      try engine.run("test_crash") { (transaction) throws(TransactionError) in
+        for change in changes { transaction.set(change.btree, change.position, change.value) }
+        try transaction.commit()
+      }
+      run.changes.append(changes)
+      switch random.next() % 16 {
+      case 0:
+        try engine.journal.flush(upTo: engine.journal.currentSequence)
+        run.flushes.append((device.operationCount, number))
+      case 1: for node in engine.trees.cache.allNodes.prefix(4) { try engine.flush(node) }
+      case 2: engine.nodeWrites.drain(engine, to: Int(random.next() % 4))
+      case 3: engine.journal.writeStep()
+      case 4 where random.next() % 16 == 0: try engine.writeAllNodes()
+      default: break
+      }
+      run.operations.append(device.operationCount)
+    }
+    let next = (engine.allocator as? CountedPlaces)?.position ?? 0
+    return Run(
+      device: device, nextPlace: next, changes: run.changes, operations: run.operations,
+      flushes: run.flushes, start: run.start)
+  }
+
+  /// Opens what is left.
+  private static func open(_ image: SimulatedDevice, from place: UInt64) throws -> BareEngine {
+    let open = try BlockDevice.open(simulated: image, mode: .exclusiveReadWrite)
+    return try BareEngine(on: [open], places: place * 512, seed: 99)
+  }
+
+  /// Compares what is there with what must be.
+  ///
+  /// - Returns: how many transactions were found.
+  @discardableResult
+  private static func check(
+    _ bare: BareEngine, _ run: Run, atLeast: Int, atMost: Int, _ comment: Comment
+  ) throws -> Int {
+    bare.check()
+    var found: Contents = [:]
+    for btree in BareEngine.btrees where bare.engine.trees.root(btree) != nil {
+      found[btree] = try bare.contents(of: btree)
+    }
+    let count = Int(found[.xattrs]?[counter] ?? 0)
+    #expect(count >= atLeast && count <= atMost, "\(comment): \(count), not \(atLeast)...\(atMost)")
+    let expected = run.contents(after: count)
+    for btree in BareEngine.btrees {
+      #expect(found[btree] ?? [:] == expected[btree] ?? [:], "\(comment), \(btree)")
+    }
+    return count
+  }
+
+  /// Power fails again while the volume is recovered and written: what was found stays.
+  private static func crashAgain(
+    _ left: (image: SimulatedDevice, atLeast: Int, atMost: Int), _ run: Run,
+    _ random: inout SplitMix64, _ comment: Comment
+  ) throws -> Int {
+    let start = left.image.operationCount
+    let first = try Self.open(left.image, from: run.nextPlace)
+    let count = try check(first, run, atLeast: left.atLeast, atMost: left.atMost, comment)
+    let end = left.image.operationCount
+    if random.next() % 2 == 0 { try first.engine.writeAllNodes() }
+    // Once recovery is over, what it found is what counts.
+    let operation = start + random.next() % (left.image.operationCount - start + 1)
+    let again = try #require(
+      left.image.crashImage(beforeOperation: operation, survivors(&random)), comment)
+    let next = (first.engine.allocator as? CountedPlaces)?.position ?? 0
+    let second = try Self.open(again, from: next)
+    try check(second, run, atLeast: count, atMost: count, "\(comment), again at \(operation - start) of \(end - start)")
+    return count
+  }
+
+  /// Closes the volume, and opens it clean.
+  private static func reopen(
+    _ bare: BareEngine, _ image: SimulatedDevice, _ run: Run, _ count: Int, _ comment: Comment
+  ) throws {
+    try bare.engine.close()
+    let next = (bare.engine.allocator as? CountedPlaces)?.position ?? 0
+    for device in bare.engine.media.devices { try device?.close() }
+    let again = try open(image, from: next)
+    #expect(again.engine.wasClean, comment)
+    try check(again, run, atLeast: count, atMost: count, "\(comment), closed and opened")
+  }
+
+  /// A moment of a run, and what may be left of it.
+  private static func crash(
+    _ run: Run, at operation: UInt64, _ survivors: CrashSurvivors, _ comment: Comment
+  ) throws -> (image: SimulatedDevice, atLeast: Int, atMost: Int) {
+    let image = try #require(
+      run.device.crashImage(beforeOperation: operation, survivors, recordsContents: true), comment)
+    let flushed = run.flushes.last { $0.operations <= operation }?.transactions ?? 0
+    // The transaction that was under way may have become durable.
+    let committed = (run.operations.firstIndex { $0 >= operation } ?? run.operations.count) + 1
+    return (image, flushed, min(committed, run.changes.count))
+  }
+
+  private static func survivors(_ random: inout SplitMix64) -> CrashSurvivors {
+    switch random.next() % 5 {
+    case 0: .none
+    case 1: .all
+    case 2: .prefix(Int(random.next() % 8))
+    case 3: .subset(seed: random.next())
+    default: .tornSubset(seed: random.next())
+    }
+  }
+
+  @Test(arguments: [UInt64(1), 2, 3, 4])
+  func whatIsFoundAfterACrashWasCommitted(seed: UInt64) throws {
+    let run = try Self.run(seed: seed, transactions: 1500)
+    var random = SplitMix64(seed: seed &* 77)
+    let states = runsLongTests ? 25_000 : 60
+    var seen: Set<Int> = []
+    for state in 0..<states {
+      let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
+      let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
+      let left = try Self.crash(run, at: operation, Self.survivors(&random), comment)
+      if state % 4 == 0 {
+        seen.insert(try Self.crashAgain(left, run, &random, comment))
+        continue
+      }
+      let bare = try Self.open(left.image, from: run.nextPlace)
+      let count = try Self.check(bare, run, atLeast: left.atLeast, atMost: left.atMost, comment)
+      seen.insert(count)
+      if state % 4 == 1 { try Self.reopen(bare, left.image, run, count, comment) }
+    }
+    #expect(seen.count > states / 4)
+  }
+}
