@@ -96,8 +96,14 @@ final class SuperblockStore: @unchecked Sendable {
   /// Why nothing can be written any more, if so.
   var fatal: VolumeError? { condition.withLock { state.writer.fatal } }
 
+  /// The buckets of a member's journal one by one; at most `WritingSupport.journalBucketsMax`.
+  func journalBuckets(of member: Int) -> [UInt64] {
+    let all = journalRanges(of: member).lazy.flatMap { $0.start..<$0.start + $0.count }
+    return Array(all.prefix(WritingSupport.journalBucketsMax))
+  }
+
   /// The buckets of a member's journal, in the order in which it uses them. They lie within the
-  /// device; how many there are is for the disk to say.
+  /// device.
   func journalRanges(of member: Int) -> [JournalBucketRange] {
     let sections = condition.withLock { state.writer.contents.own[member] } ?? []
     for section in sections {
@@ -194,6 +200,9 @@ final class SuperblockStore: @unchecked Sendable {
     try updateContents { contents throws(VolumeError) in
       guard contents.own[member] != nil else {
         throw VolumeError(.missingMembers, "member \(member) is not here: it has no journal")
+      }
+      guard buckets.count <= WritingSupport.journalBucketsMax else {
+        throw VolumeError(.limit, "a journal of \(buckets.count) buckets is too long")
       }
       contents.own[member] =
         buckets.isEmpty ? [] : [.journalV2(JournalBucketRangesSection(buckets: buckets))]

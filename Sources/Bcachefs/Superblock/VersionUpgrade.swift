@@ -59,6 +59,27 @@ struct VersionUpgrade: Equatable {
 
 /// What may not be written to, by name.
 enum WritingSupport {
+  /// Far more than any journal has (8192 when a volume is made): each is a number in memory.
+  static let journalBucketsMax = 1 << 20
+
+  /// Refuses a journal that is longer than memory is for.
+  ///
+  /// - Parameter superblock: A device's own.
+  /// - Throws: `.limit`.
+  static func checkJournal(_ superblock: Superblock) throws(VolumeError) {
+    var count = UInt64(superblock.section(of: JournalBucketsSection.self)?.buckets.count ?? 0)
+    for range in superblock.section(of: JournalBucketRangesSection.self)?.ranges ?? [] {
+      count = min(count, 1 << 32) + min(range.count, 1 << 32)
+    }
+    guard count <= journalBucketsMax else {
+      throw VolumeError(
+        .limit,
+        "volume \(superblock.userUUID) can only be read: the journal of member "
+          + "\(superblock.deviceIndex) has \(count) buckets, and this program writes to journals "
+          + "of up to \(journalBucketsMax)")
+    }
+  }
+
   /// Refuses what this program would damage by writing.
   ///
   /// - Parameter policy: What the caller asks for; `.none` where nothing was asked.

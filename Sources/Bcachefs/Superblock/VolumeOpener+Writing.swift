@@ -71,6 +71,7 @@ extension VolumeOpener {
     let assembly = try VolumeAssembly(found, mayLeaveOut: false, options: options)
     let superblock = assembly.superblock
     try WritingSupport.check(superblock, policy: policy(options))
+    for device in found { try WritingSupport.checkJournal(device.superblock) }
     let media = try media(
       of: assembly, options: options, unlock: unlock, clocks: clocks,
       warnings: warnings.filter { !assembly.warnings.contains($0) })

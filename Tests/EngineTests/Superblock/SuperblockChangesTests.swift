@@ -219,21 +219,36 @@ import Testing
     #expect(after.members.allSatisfy { $0.lastMount > before.members[0].lastMount })
   }
 
+  @Test func journalsTooLongForMemoryAreRefused() throws {
+    let fixture = try OpeningFixture("plain")
+    try fixture.rewrite(0) { superblock in
+      superblock.changeMembers { $0[0].bucketCount = 1 << 30 }
+      if let section = superblock.section(of: MembersV2Section.self) {
+        superblock.setMembers(section.members)
+      }
+      superblock.setSection(
+        .journalV2(
+          JournalBucketRangesSection(ranges: [JournalBucketRange(start: 100, count: 1 << 29)])))
+    }
+    let volume = LiveVolume(fixture.devices)
+    #expect(try volumeErrorCode { try volume.writing { _ in } } == .limit)
+  }
+
   @Test func journalBucketsBelongToOneDevice() throws {
     let volume = try LiveVolume(fixture: "replicas")
     let other = try volume.superblock(0).section(.journalV2)
     try volume.writing { store in
-      let old = store.journalRanges(of: 1).flatMap { $0.start..<$0.start + $0.count }
+      let old = store.journalBuckets(of: 1)
       #expect(!old.isEmpty)
       let bucketCount = store.superblock.members[1].bucketCount
       let new = old + [bucketCount - 2, bucketCount - 1]
       try store.setJournalBuckets(new, of: 1)
-      #expect(store.journalRanges(of: 1) == JournalBucketRangesSection(buckets: new).ranges)
+      #expect(store.journalBuckets(of: 1) == new)
       #expect(try volumeErrorCode { try store.setJournalBuckets([1], of: 7) } == .missingMembers)
       // Beyond the device: nothing is written, nothing is kept.
       let code = try volumeErrorCode { try store.setJournalBuckets([bucketCount], of: 1) }
       #expect(code == .corrupt)
-      #expect(store.journalRanges(of: 1) == JournalBucketRangesSection(buckets: new).ranges)
+      #expect(store.journalBuckets(of: 1) == new)
     }
     #expect(try volume.superblock(0).section(.journalV2) == other)
     let ranges = try #require(try volume.superblock(1).section(of: JournalBucketRangesSection.self))
