@@ -33,6 +33,12 @@ extension Engine {
     guard node.state.contains(.dirty), node.blockers == 0,
       node.state.isDisjoint(with: [.writing, .unreachable, .dead]), !node.pointer.isNone
     else { return false }
+    guard node.dirtyWords > 0 else {
+      // What came is gone again. A bset without keys is not allowed.
+      node.clear(.dirty)
+      journal.drop(node.dirtyPin)
+      return true
+    }
     do throws(VolumeError) {
       let image = try node.takeImage(trees.parameters)
       node.pointer.sectorsWritten = node.writtenBytes / 512
@@ -78,6 +84,11 @@ extension Engine {
 
   func complete(_ update: InteriorUpdate) throws(VolumeError) {
     try checkWritable()
+    let sectors = UInt64(trees.parameters.nodeBytes / 512)
+    _ = try store.markBTree(
+      update.newNodes.flatMap { new in
+        new.pointer.places.map { (Int($0.device), $0.offset..<$0.offset + sectors) }
+      })
     for new in update.newNodes { try write(new.image, new.pointer) }
     let sequence = try runInQueue("btree_update_nodes_written") {
       (transaction) throws(TransactionError) in

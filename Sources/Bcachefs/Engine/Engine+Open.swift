@@ -35,7 +35,7 @@ extension Engine {
   ///
   /// - Throws: what reading the journal and writing the superblock throws.
   static func open(
-    _ volume: WritableVolume, places: any NodePlaces, _ options: EngineOptions
+    _ volume: WritableVolume, places: (any NodePlaces)? = nil, _ options: EngineOptions
   ) throws(VolumeError) -> Engine {
     let (media, store) = (volume.media, volume.store)
     let contents = try JournalReader.read(media)
@@ -52,8 +52,9 @@ extension Engine {
       rings: rings(volume, contents), contents: contents, nextSequence: next)
     let engine = Engine(
       media: media, store: store, trees: try trees(media, contents, options), journal: journal,
-      unflushed: unflushed, allocator: places, seed: options.seed,
+      unflushed: unflushed, allocator: places ?? NodeAllocator(media), seed: options.seed,
       wasClean: contents.isFromCleanSection)
+    (engine.allocator as? NodeAllocator)?.attach(engine)
     try engine.replay(contents)
     journal.replayDone()
     return engine
@@ -81,7 +82,8 @@ extension Engine {
     var rings: [JournalRing] = []
     for (index, member) in volume.media.members.enumerated()
     where member.isAlive && member.state == .rw && volume.media.devices[index] != nil {
-      let buckets = volume.store.journalBuckets(of: index)
+      let buckets = volume.store.journalRanges(of: index)
+        .flatMap { $0.start..<$0.start + $0.count }
       var sequences = [UInt64](repeating: 0, count: buckets.count)
       for entry in contents.entries {
         for place in entry.places where Int(place.device) == index && place.index < buckets.count {
@@ -128,6 +130,7 @@ extension Engine {
     }
     try store.markClean(
       CleanState(journalSequence: journal.currentSequence, entries: journal.cleanEntries()))
+    (allocator as? NodeAllocator)?.attach(nil)
     stopWriting(because: VolumeError(.cancelled, "the volume has been closed"))
   }
 }

@@ -94,6 +94,8 @@ protocol NodePlaces: Sendable {
   func take(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation
   /// Gives back what was not used.
   func giveBack(_ allocation: NodeAllocation)
+  /// Whether somebody may still write to a bucket, whatever its key says.
+  func isOpen(_ bucket: BPos) -> Bool
   /// The node is on disk, and its buckets are counted: nobody has to be kept away any more.
   func settle(_ allocation: NodeAllocation)
 }

@@ -21,7 +21,8 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension Engine {
-  /// Opens all roots, and puts all keys into their btrees.
+  /// Opens all roots, and puts all keys into their btrees. Btrees that the volume does not have yet
+  /// are empty, and get a place when something is in them.
   ///
   /// - Throws: `.corrupt` where a root is lost, and what reading nodes throws.
   func replay(_ contents: JournalContents) throws(VolumeError) {
@@ -34,12 +35,14 @@ extension Engine {
       let pointer = try NodePointer(key, root.value.rawBytes)
       try trees.openRoot(btree, level: Int(root.level), pointer)
     }
+    for number in 0..<BTreeID.count where trees.root(BTreeID(rawValue: number)) == nil {
+      trees.makeEmptyRoot(BTreeID(rawValue: number), sequence: nextNodeSequence())
+    }
     let overlay = contents.overlay
     let sequence = contents.replayed.isEmpty ? 0 : contents.replayed.lowerBound
     var first = 0
     while first < overlay.rows.count {
       let btree = overlay.rows[first].btree
-      if trees.root(btree) == nil { trees.makeEmptyRoot(btree, sequence: nextNodeSequence()) }
       var end = first
       for level in (0..<BTreeNodeHeader.maxDepth).reversed() {
         let rows = overlay.range(btree, UInt8(level))

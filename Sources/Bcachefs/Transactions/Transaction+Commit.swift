@@ -92,7 +92,7 @@ extension Transaction {
       unsafe updates[index].slot = slot
       guard !update.flags.contains(.notJournalled) else { continue }
       journalWords &+= 1 &+ update.wordCount
-      if engine.journalsNames {
+      if engine.journalsNames, !update.flags.contains(.delta) {
         journalWords &+= 1 &+ node.with { $0.wordsOfOld(at: slot, update.position) }
       }
     }
@@ -115,7 +115,12 @@ extension Transaction {
     for index in 0..<updateCount {
       let update = unsafe updates[index]
       guard !update.flags.contains(.notJournalled) else { continue }
-      if engine.journalsNames, let node = update.node {
+      if update.flags.contains(.delta) {
+        Self.setVersion(of: update, reservation.sequence, at: unsafe reservation.wordPosition)
+      } else if update.flags.contains(.stampsBucket) {
+        Self.stamp(update, reservation.sequence)
+      }
+      if engine.journalsNames, !update.flags.contains(.delta), let node = update.node {
         node.with { node in
           let old = node.key(at: update.slot, update.position)
           let key = old?.key ?? BKey(type: .deleted, position: update.position)
@@ -129,6 +134,38 @@ extension Transaction {
     }
     if entryWords > 0 {
       unsafe reservation.appendEntries(UnsafeRawPointer(entries), u64s: entryWords)
+    }
+  }
+
+  // MARK: - What only the reservation tells
+
+  /// The version of a delta: where it stands in the journal. The btree's key has that of the newest
+  /// delta in it, so that none is added twice.
+  private static func setVersion(of update: TransactionUpdate, _ sequence: UInt64, at word: Int) {
+    var bytes = update.words
+    bytes[BKey.Layout.versionLo] = sequence << 32 | UInt64(word)
+    bytes[BKey.Layout.versionHi] = UInt32(truncatingIfNeeded: sequence >> 32)
+  }
+
+  /// In which journal entry a bucket became empty, or was used. Where both is the same one there is
+  /// nothing to wait for before it is used again.
+  private static func stamp(_ update: TransactionUpdate, _ sequence: UInt64) {
+    var bytes = update.words
+    let value = BKey.Layout.byteCount
+    let field = LEField<UInt64>(value + AllocV4.Layout.journalSeq.offset)
+    let type = DataType(rawValue: bytes[LEField<UInt8>(value + AllocV4.Layout.dataType.offset)])
+    bytes[field] = type.isEmpty && bytes[field] == sequence ? 0 : sequence
+  }
+
+  /// Adds what is there to a delta that the journal has already: the node gets the sum.
+  private static func addUp(_ update: TransactionUpdate, _ old: KeyView?) {
+    guard let old, old.key.type == .accounting else { return }
+    var bytes = update.words
+    old.withValue { value in
+      for counter in 0..<min(value.byteCount, bytes.byteCount - BKey.Layout.byteCount) / 8 {
+        let field = LEField<Int64>(BKey.Layout.byteCount + counter * 8)
+        bytes[field] &+= value[LEField<Int64>(counter * 8)]
+      }
     }
   }
 
@@ -147,6 +184,7 @@ extension Transaction {
         let view = update.view
         // What was put in before may have moved what is behind it.
         let slot = isFirst ? update.slot : node.index.lowerBound(update.position)
+        if update.flags.contains(.delta) { Self.addUp(update, node.key(at: slot, update.position)) }
         unsafe node.put(view.key, view.unsafeValue, at: slot)
         if node.journalSequence < pinned { node.journalSequence = pinned }
         node.set(.dirty)

@@ -132,8 +132,8 @@ extension Transaction {
     node.blockers = 0
     update.newNodes.append(
       InteriorUpdate.NewNode(
-        node: node, incarnation: node.incarnation, pointer: node.pointer, image: image,
-        allocation: allocation))
+        node: node, incarnation: node.incarnation, level: node.level, pointer: node.pointer,
+        image: image, allocation: allocation))
     return node
   }
 

@@ -27,7 +27,7 @@ struct TransactionUpdate {
   let flags: Flags
   let position: BPos
   /// Key and value, unpacked.
-  private let words: UnsafeMutablePointer<UInt64>
+  private let memory: UnsafeMutablePointer<UInt64>
   /// The node that it goes to, once the commit has locked it.
   var node: NodeRef?
   /// Where it goes in the node, as long as the transaction has put nothing else into it.
@@ -40,6 +40,10 @@ struct TransactionUpdate {
     static let noTriggers = Flags(rawValue: 1 << 0)
     /// The journal has the key already.
     static let notJournalled = Flags(rawValue: 1 << 1)
+    /// An accounting key whose counters are added to what is there.
+    static let delta = Flags(rawValue: 1 << 2)
+    /// A bucket that is empty from here on, or not any more: its key names the journal entry.
+    static let stampsBucket = Flags(rawValue: 1 << 3)
   }
 
   /// Which of its triggers have run.
@@ -57,7 +61,7 @@ struct TransactionUpdate {
     self.level = UInt8(truncatingIfNeeded: level)
     self.flags = flags
     self.position = position
-    unsafe self.words = words
+    unsafe memory = words
   }
 
   @inline(__always) func isBefore(_ btree: BTreeID, _ level: UInt8, _ position: BPos) -> Bool {
@@ -68,24 +72,34 @@ struct TransactionUpdate {
 
   /// Words of key and value.
   @inline(__always) var wordCount: Int {
-    unsafe Int(UInt8(truncatingIfNeeded: words.pointee))
+    unsafe Int(UInt8(truncatingIfNeeded: memory.pointee))
   }
 
   @inline(__always) var type: BKeyType {
-    unsafe BKeyType(rawValue: UInt8(truncatingIfNeeded: words.pointee >> 16))
+    unsafe BKeyType(rawValue: UInt8(truncatingIfNeeded: memory.pointee >> 16))
+  }
+
+  /// Key and value, to be completed when the journal entry is known.
+  @inline(__always) var words: MutableRawSpan {
+    @_lifetime(borrow self)
+    get {
+      let bytes = unsafe MutableRawSpan(
+        _unsafeStart: UnsafeMutableRawPointer(memory), byteCount: wordCount &* 8)
+      return unsafe _overrideLifetime(bytes, borrowing: self)
+    }
   }
 
   @inline(__always) var view: KeyView {
-    unsafe KeyView(key, UnsafeRawPointer(words + BKey.headerU64s))
+    unsafe KeyView(key, UnsafeRawPointer(memory + BKey.headerU64s))
   }
 
   @inline(__always) var key: BKey {
     let bytes = unsafe RawSpan(
-      _unsafeStart: UnsafeRawPointer(words), byteCount: BKey.Layout.byteCount)
+      _unsafeStart: UnsafeRawPointer(memory), byteCount: BKey.Layout.byteCount)
     return BKey(uncheckedUnpacked: bytes, at: 0)
   }
 
-  @unsafe @inline(__always) var unsafeWords: UnsafeMutablePointer<UInt64> { unsafe words }
+  @unsafe @inline(__always) var unsafeWords: UnsafeMutablePointer<UInt64> { unsafe memory }
 }
 
 @safe

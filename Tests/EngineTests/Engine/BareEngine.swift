@@ -36,6 +36,7 @@ final class CountedPlaces: NodePlaces {
   var position: UInt64 { next.withLock { $0 } }
 
   func giveBack(_ allocation: NodeAllocation) {}
+  func isOpen(_ bucket: BPos) -> Bool { false }
   func settle(_ allocation: NodeAllocation) {}
 }
 

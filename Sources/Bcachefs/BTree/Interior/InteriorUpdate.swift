@@ -27,6 +27,7 @@ final class InteriorUpdate {
   struct NewNode {
     let node: LiveNode
     let incarnation: UInt32
+    let level: Int
     let pointer: NodePointer
     let image: NodeImage
     let allocation: NodeAllocation

@@ -20,7 +20,7 @@ extension Journal {
   /// Whether no entry is needed but the newest, which is flushed.
   var holdsNothing: Bool {
     condition.withLock {
-      pins.count == 0 && queue.isEmpty && flushedSequence == nextSequence - 1
+      pins.count == 1 && queue.isEmpty && flushedSequence == nextSequence - 1
         && lastSequenceOnDisk >= flushedSequence
     }
   }
@@ -45,6 +45,9 @@ extension Journal {
     }
     return entries
   }
+
+  /// The newest entry that is on stable storage.
+  var flushedUpTo: UInt64 { condition.withLock { flushedSequence } }
 
   /// Whether an entry is on stable storage.
   func isFlushed(_ sequence: UInt64) -> Bool { condition.withLock { flushedSequence >= sequence } }

@@ -49,6 +49,7 @@ final class Journal: @unchecked Sendable {
   let condition = Condition()
 
   // Under `condition`:
+  /// Of all entries that are needed, and of the one that is opened next.
   var pins: JournalPins
   var rings: [JournalRing]
   /// Entries that are not written yet, oldest first; the last one may be open.
@@ -104,7 +105,7 @@ final class Journal: @unchecked Sendable {
     let front = contents.replayed.isEmpty ? nextSequence : contents.replayed.lowerBound
     lastSequenceOnDisk = front
     pins = JournalPins(front: front)
-    for _ in front..<nextSequence { pins.addEntry() }
+    for _ in front...nextSequence { pins.addEntry() }
     roots = contents.roots
     readClock = contents.readClock
     writeClock = contents.writeClock
@@ -237,9 +238,8 @@ final class Journal: @unchecked Sendable {
   /// Holds the open entry, and all that come.
   func pinCurrent(_ pin: JournalPin) {
     condition.withLock {
-      // Between two entries the next one is not there yet: the one before does as well.
-      if pins.count == 0 { pins.addEntry(); nextSequence += 1 }
-      pins.set(pin, pins.end - 1)
+      // Where nothing is open and nothing is needed, that is the next one.
+      pins.set(pin, max(nextSequence - 1, pins.front))
     }
   }
 

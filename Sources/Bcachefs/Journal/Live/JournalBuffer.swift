@@ -67,6 +67,9 @@ final class JournalBuffer: @unchecked Sendable {
     }
   }
 
+  @unsafe @inline(__always)
+  fileprivate func position(of word: UnsafeMutablePointer<UInt64>) -> Int { unsafe word - words }
+
   /// Every part is filled.
   var isFilled: Bool { references == 0 }
 
@@ -93,6 +96,9 @@ struct JournalReservation {
     unsafe next = words
     left = count
   }
+
+  /// Words from the start of the journal entry to where the next part goes.
+  @unsafe @inline(__always) var wordPosition: Int { unsafe buffer.position(of: next) }
 
   /// Appends an entry of so many words.
   @unsafe @inline(__always)

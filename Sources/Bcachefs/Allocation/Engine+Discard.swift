@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+// Emptied buckets become free again.
+//
+// How it works
+//   A bucket that was emptied stands in need_discard. When the journal entry in which that happened is
+//   flushed, and nobody writes to it, its device is told, where the member says so, and then its key
+//   that it is free.
+// Invariants
+//   (1) Nothing is discarded that a crash could bring back.
+// Locks: none is held while a device discards.
+// Source: alloc_background.c (bch2_discard_one_bucket, bch2_do_discards).
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+
+extension Engine {
+  /// Frees all buckets that can be.
+  ///
+  /// - Returns: how many.
+  @discardableResult
+  func discardBuckets() throws(VolumeError) -> Int {
+    var count = 0
+    var position: BPos? = .min
+    while let start = position {
+      let flushed = journal.flushedUpTo
+      let found = try run("discard", watermark: .btree) {
+        (transaction) throws(TransactionError) -> (BPos, isReady: Bool)? in
+        guard let next = try transaction.next(.needDiscard, from: start) else { return nil }
+        let bucket = next.key.position
+        let alloc = try transaction.bucket(bucket, .read)
+        return (bucket, alloc.journalSeq <= flushed && !self.allocator.isOpen(bucket))
+      }
+      guard let (bucket, isReady) = found else { break }
+      position = bucket.successor
+      guard isReady else { continue }
+      try discard(bucket)
+      count += 1
+    }
+    return count
+  }
+
+  private func discard(_ bucket: BPos) throws(VolumeError) {
+    let index = UInt8(truncatingIfNeeded: bucket.inode)
+    if let member = media.member(index), let device = media.device(index),
+      device.supportsDiscard, store.superblock.members[Int(index)].discard
+    {
+      let bytes = member.bucketSizeSectors * 512
+      do throws(DeviceError) {
+        try device.discard(bucket.offset * bytes..<(bucket.offset + 1) * bytes)
+      } catch {
+        throw VolumeError(error)
+      }
+    }
+    try run("discard", watermark: .btree) { (transaction) throws(TransactionError) in
+      try transaction.changeBucket(bucket) { (alloc) throws(VolumeError) in
+        alloc.needsDiscard = false
+      }
+      try transaction.commit()
+    }
+  }
+}

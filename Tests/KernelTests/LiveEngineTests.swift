@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+// Volumes of the driver's that the engine has changed: the driver's fsck finds nothing, whether they
+// were closed or left as after a crash, and the driver goes on with them.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import Foundation
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite(.enabled(if: KernelGuest.isAvailable, "\(KernelGuest.missing)"))
+struct LiveEngineTests {
+  /// Quota keys: nothing follows from them, and nobody looks for their owners.
+  private func change(
+    _ engine: Engine, _ random: inout SplitMix64, _ model: inout [BPos: UInt64], count: Int
+  ) throws {
+    for _ in 0..<count {
+      let position = BPos(random.next() % 3, random.next() % 20_000, 0)
+      let value: UInt64? = random.next() % 4 == 0 ? nil : random.next() >> 8
+      try engine.run("test_quota") { (transaction) throws(TransactionError) in
+        if let value {
+          let words = [value, value, 0, 0]
+          unsafe transaction.update(
+            .quotas, BKey(type: .quota, position: position, valueU64s: 4), words.span.bytes)
+        } else {
+          transaction.delete(.quotas, position)
+        }
+        try transaction.commit()
+      }
+      model[position] = value
+    }
+  }
+
+  private func contents(_ engine: Engine) throws -> [BPos: UInt64] {
+    try engine.run("test_quota") { (transaction) throws(TransactionError) in
+      var result: [BPos: UInt64] = [:]
+      var walk = KeyWalk(.quotas, from: .min)
+      while let found = try transaction.next(&walk) {
+        result[found.key.position] = found.withValue { $0[LEField<UInt64>(0)] }
+      }
+      return result
+    }
+  }
+
+  private func open(
+    _ images: [String], seed: UInt64, passphrase: String? = nil
+  ) throws -> Engine {
+    let volume = try VolumeOpener.openForWriting(
+      VolumeSources(paths: images), unlock: UnlockSource(ask: { _ in passphrase }))
+    return try Engine.open(volume, EngineOptions(cacheBytes: 16 << 20, seed: seed))
+  }
+
+  private func letGo(_ engine: Engine) throws {
+    for device in engine.media.devices { try device?.close() }
+  }
+
+  @Test(arguments: ["plain", "compressed", "replicas"])
+  func theDriverFindsNothingInWhatWasChangedAndClosed(name: String) throws {
+    try withTemporaryFolder { folder in
+      let images = try SampleVolume.fixture(name).unpack(into: folder)
+      var random = SplitMix64(seed: 1)
+      var model: [BPos: UInt64] = [:]
+      for round in 0..<3 {
+        let engine = try open(images, seed: UInt64(round + 1))
+        #expect(engine.wasClean)
+        #expect(try contents(engine) == model, "round \(round)")
+        try change(engine, &random, &model, count: 4000)
+        if round == 1 { try engine.discardBuckets() }
+        try engine.close()
+        try letGo(engine)
+        let copies = images.map { "\($0).copy" }
+        for (image, copy) in zip(images, copies) {
+          try FileManager.default.copyItem(atPath: image, toPath: copy)
+        }
+        let outcome = try KernelGuest.check(images: copies)
+        #expect(outcome.complaints == [], "round \(round)")
+        #expect(outcome.status == 0, "round \(round): \(outcome.result.standardError)")
+        for copy in copies { try FileManager.default.removeItem(atPath: copy) }
+      }
+    }
+  }
+
+  /// Odd rounds end as after a crash: what was flushed is there, the rest is not.
+  @Test(arguments: ["plain", "compressed", "encrypted", "replicas"])
+  func theDriverAndTheEngineTakeTurns(name: String) throws {
+    try withTemporaryFolder { folder in
+      let sample = try SampleVolume.fixture(name)
+      let images = try sample.unpack(into: folder)
+      var random = SplitMix64(seed: 2)
+      var model: [BPos: UInt64] = [:]
+      for round in 0..<(runsLongTests ? 10 : 3) {
+        let engine = try open(images, seed: UInt64(round + 1), passphrase: sample.passphrase)
+        #expect(try contents(engine) == model, "round \(round)")
+        try change(engine, &random, &model, count: 2000)
+        try engine.discardBuckets()
+        if round % 2 == 0 {
+          try engine.close()
+        } else {
+          try engine.journal.flush(upTo: engine.journal.currentSequence)
+        }
+        try letGo(engine)
+        let outcome = try KernelGuest.readWriteRound(
+          images: images, passphrase: sample.passphrase, seed: UInt64(round + 1))
+        #expect(outcome.complaints == [], "round \(round)")
+      }
+    }
+  }
+}
