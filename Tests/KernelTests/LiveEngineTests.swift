@@ -102,9 +102,12 @@ struct LiveEngineTests {
           try engine.journal.flush(upTo: engine.journal.currentSequence)
         }
         try letGo(engine)
-        let outcome = try KernelGuest.readWriteRound(
-          images: images, passphrase: sample.passphrase, seed: UInt64(round + 1))
-        #expect(outcome.complaints == [], "round \(round)")
+        let turn = try KernelGuest.run(
+          job: #". "$JOB_GUEST/turn.sh""#, images: images,
+          environment: ["JOB_PASSPHRASE": sample.passphrase ?? "", "JOB_SEED": "\(round + 1)"])
+        #expect(turn.complaints == [], "round \(round)")
+        let checked = try KernelGuest.check(images: images, passphrase: sample.passphrase)
+        #expect(checked.complaints == [], "round \(round)")
       }
     }
   }

@@ -189,7 +189,8 @@ extension Transaction {
         if node.journalSequence < pinned { node.journalSequence = pinned }
         node.set(.dirty)
         engine.journal.pin(node.dirtyPin, sequence: pinned)
-        if update.type == .deleted, node.isWorthMerging() {
+        // While a journal is replayed it is not known yet where there is room for a new node.
+        if update.type == .deleted, !ignoresRoom, node.isWorthMerging() {
           smallNode = (node.btree, node.level, node.maxKey)
         }
       }

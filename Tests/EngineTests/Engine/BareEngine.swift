@@ -32,9 +32,6 @@ final class CountedPlaces: NodePlaces {
     return NodeAllocation(places: [ExtentPtr(device: 0, offset: sector, generation: 0)])
   }
 
-  /// The sector that is given out next.
-  var position: UInt64 { next.withLock { $0 } }
-
   func giveBack(_ allocation: NodeAllocation) {}
   func isOpen(_ bucket: BPos) -> Bool { false }
   func settle(_ allocation: NodeAllocation) {}
@@ -59,17 +56,19 @@ struct BareEngine {
 
   /// Opens what is on devices.
   ///
-  /// - Parameter places: Bytes from the start of the first device to where nodes may be put.
+  /// - Parameter places: Bytes from the start of the first device to where nodes may be put, by a
+  ///   counter; nil: the engine allocates them.
   init(
-    on devices: [BlockDevice], places: UInt64, unlock: UnlockSource = .keyring,
+    on devices: [BlockDevice], places: UInt64? = nil, unlock: UnlockSource = .keyring,
     cacheBytes: Int = 64 << 20, seed: UInt64 = 1
   ) throws {
     let volume = try VolumeOpener.openForWriting(devices: devices, unlock: unlock)
     let nodeSectors = UInt64(volume.media.superblock[Superblock.Layout.btreeNodeSize])
     engine = try Engine.open(
       volume,
-      places: CountedPlaces(
-        from: places / 512, to: devices[0].byteCount / 512, nodeSectors: nodeSectors),
+      places: places.map {
+        CountedPlaces(from: $0 / 512, to: devices[0].byteCount / 512, nodeSectors: nodeSectors)
+      },
       EngineOptions(cacheBytes: cacheBytes, seed: seed))
   }
 

@@ -16,8 +16,6 @@ internal import Testing
 @Suite struct EngineCrashTests {
   private typealias Contents = [BTreeID: [BPos: UInt64]]
   private static let counter = BPos(1 << 40, 0, .max)
-  /// Where nodes of the test are put, behind what the image builder wrote.
-  private static let places: UInt64 = 24 << 20
 
   /// A change of one key.
   private struct Change {
@@ -29,7 +27,6 @@ internal import Testing
   /// What was done, and when.
   private struct Run {
     let device: SimulatedDevice
-    let nextPlace: UInt64
     var changes: [[Change]] = []
     /// After each transaction: what the device had done.
     var operations: [UInt64] = []
@@ -69,12 +66,12 @@ internal import Testing
     var random = SplitMix64(seed: seed)
     let device = try device(nodeBytes: seed % 2 == 0 ? 4 << 10 : 16 << 10)
     let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
-    let bare = try BareEngine(on: [open], places: places, seed: seed)
+    let bare = try BareEngine(on: [open], seed: seed)
     let engine = bare.engine
     for btree in BareEngine.btrees where engine.trees.root(btree) == nil {
       engine.trees.makeEmptyRoot(btree, sequence: engine.nextNodeSequence())
     }
-    var run = Run(device: device, nextPlace: 0)
+    var run = Run(device: device)
     run.start = device.operationCount
     run.flushes.append((run.start, 0))
     for number in 1...transactions {
@@ -98,20 +95,18 @@ internal import Testing
       case 2: engine.nodeWrites.drain(engine, to: Int(random.next() % 4))
       case 3: engine.journal.writeStep()
       case 4 where random.next() % 16 == 0: try engine.writeAllNodes()
+      case 5 where random.next() % 8 == 0: try engine.discardBuckets()
       default: break
       }
       run.operations.append(device.operationCount)
     }
-    let next = (engine.allocator as? CountedPlaces)?.position ?? 0
-    return Run(
-      device: device, nextPlace: next, changes: run.changes, operations: run.operations,
-      flushes: run.flushes, start: run.start)
+    return run
   }
 
   /// Opens what is left.
-  private static func open(_ image: SimulatedDevice, from place: UInt64) throws -> BareEngine {
+  private static func open(_ image: SimulatedDevice, seed: UInt64) throws -> BareEngine {
     let open = try BlockDevice.open(simulated: image, mode: .exclusiveReadWrite)
-    return try BareEngine(on: [open], places: place * 512, seed: 99)
+    return try BareEngine(on: [open], seed: seed)
   }
 
   /// Compares what is there with what must be.
@@ -127,7 +122,8 @@ internal import Testing
       found[btree] = try bare.contents(of: btree)
     }
     let count = Int(found[.xattrs]?[counter] ?? 0)
-    #expect(count >= atLeast && count <= atMost, "\(comment): \(count), not \(atLeast)...\(atMost)")
+    #expect(
+      count >= atLeast && count <= atMost, "\(comment): \(count), not \(atLeast)...\(atMost)")
     let expected = run.contents(after: count)
     for btree in BareEngine.btrees {
       #expect(found[btree] ?? [:] == expected[btree] ?? [:], "\(comment), \(btree)")
@@ -141,7 +137,7 @@ internal import Testing
     _ random: inout SplitMix64, _ comment: Comment
   ) throws -> Int {
     let start = left.image.operationCount
-    let first = try Self.open(left.image, from: run.nextPlace)
+    let first = try Self.open(left.image, seed: 98)
     let count = try check(first, run, atLeast: left.atLeast, atMost: left.atMost, comment)
     let end = left.image.operationCount
     if random.next() % 2 == 0 { try first.engine.writeAllNodes() }
@@ -149,9 +145,10 @@ internal import Testing
     let operation = start + random.next() % (left.image.operationCount - start + 1)
     let again = try #require(
       left.image.crashImage(beforeOperation: operation, survivors(&random)), comment)
-    let next = (first.engine.allocator as? CountedPlaces)?.position ?? 0
-    let second = try Self.open(again, from: next)
-    try check(second, run, atLeast: count, atMost: count, "\(comment), again at \(operation - start) of \(end - start)")
+    let second = try Self.open(again, seed: 99)
+    try check(
+      second, run, atLeast: count, atMost: count,
+      "\(comment), again at \(operation - start) of \(end - start)")
     return count
   }
 
@@ -160,9 +157,8 @@ internal import Testing
     _ bare: BareEngine, _ image: SimulatedDevice, _ run: Run, _ count: Int, _ comment: Comment
   ) throws {
     try bare.engine.close()
-    let next = (bare.engine.allocator as? CountedPlaces)?.position ?? 0
     for device in bare.engine.media.devices { try device?.close() }
-    let again = try open(image, from: next)
+    let again = try open(image, seed: 97)
     #expect(again.engine.wasClean, comment)
     try check(again, run, atLeast: count, atMost: count, "\(comment), closed and opened")
   }
@@ -203,7 +199,7 @@ internal import Testing
         seen.insert(try Self.crashAgain(left, run, &random, comment))
         continue
       }
-      let bare = try Self.open(left.image, from: run.nextPlace)
+      let bare = try Self.open(left.image, seed: 98)
       let count = try Self.check(bare, run, atLeast: left.atLeast, atMost: left.atMost, comment)
       seen.insert(count)
       if state % 4 == 1 { try Self.reopen(bare, left.image, run, count, comment) }
