@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Volumes of the driver's that the engine has changed: the driver's fsck finds nothing, whether they
-// were closed or left as after a crash, and the driver goes on with them.
+// Volumes of the driver's that the engine has changed: the driver's fsck finds nothing, whether
+// they were closed or left as after a crash, and the driver goes on with them.
 
 internal import BcachefsFormat
 internal import BcachefsIO

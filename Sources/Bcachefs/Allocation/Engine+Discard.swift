@@ -2,9 +2,9 @@
 // Emptied buckets become free again.
 //
 // How it works
-//   A bucket that was emptied stands in need_discard. When the journal entry in which that happened is
-//   flushed, and nobody writes to it, its device is told, where the member says so, and then its key
-//   that it is free.
+//   A bucket that was emptied stands in need_discard. When the journal entry in which that happened
+//   is flushed, and nobody writes to it, its device is told, where the member says so, and then its
+//   key that it is free.
 // Invariants
 //   (1) Nothing is discarded that a crash could bring back.
 // Locks: none is held while a device discards.

@@ -3,12 +3,12 @@
 //
 // How it works
 //   1. On each device that may hold metadata there is a bucket that nodes are put into. When it is
-//      full, the next free one is looked for in the freespace btree, from where the last one was found,
-//      round and round.
+//      full, the next free one is looked for in the freespace btree, from where the last one was
+//      found, round and round.
 //   2. Nothing in the btrees changes when a bucket is taken: it is kept in `open` until the keys of
 //      the nodes in it are committed, and nobody takes an open bucket.
-//   3. A bucket whose freeing is not flushed yet is left alone: after a crash its old contents may be
-//      wanted.
+//   3. A bucket whose freeing is not flushed yet is left alone: after a crash its old contents may
+//      be wanted.
 //   4. Replicas go to different devices, those with most room behind them first.
 // Invariants
 //   (1) No bucket is given out twice while it is open.
@@ -176,7 +176,8 @@ extension Transaction {
     while let range = try next(&walk) {
       let first = Positions.bucket(ofFreespace: range.key.start).offset
       let end = Positions.bucket(ofFreespace: range.key.position).offset
-      var bucket = max(first, Positions.generationBits(ofFreespace: range.key.start) == 0 ? start : first)
+      var bucket = max(
+        first, Positions.generationBits(ofFreespace: range.key.start) == 0 ? start : first)
       while bucket < end {
         let position = Positions.bucket(device: device, bucket: bucket)
         bucket += 1

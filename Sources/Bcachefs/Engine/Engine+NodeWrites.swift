@@ -2,8 +2,9 @@
 // Writing nodes: what is dirty becomes a job, and what a job does.
 //
 // How it works
-//   1. `write` takes the dirty keys of a node under its lock. The pin of what is dirty becomes that of
-//      what is being written; keys that come from then on are dirty again, with a pin of their own.
+//   1. `write` takes the dirty keys of a node under its lock. The pin of what is dirty becomes that
+//      of what is being written; keys that come from then on are dirty again, with a pin of their
+//      own.
 //   2. When the image is on disk, the pointer with the node's new end is put into the parent and
 //      journalled (or journalled as the root), and only then the pin is dropped.
 //   3. An update journals its pointers once its nodes are on disk.

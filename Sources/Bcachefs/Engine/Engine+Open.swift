@@ -6,8 +6,8 @@
 //      superblock, before any new entry is written; new entries begin behind them.
 //   2. The superblock is marked as in use.
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
-//   4. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then the
-//      superblock gets the roots and is marked clean.
+//   4. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
+//      the superblock gets the roots and is marked clean.
 // Invariants
 //   (1) The superblock is marked in use before the first write of anything else.
 //   (2) A volume is marked clean only when the journal holds nothing.

@@ -3,9 +3,10 @@
 // short, or because the volume is closed.
 //
 // How it works
-//   1. A node with a place is appended to. A root that was never on disk has none: it is replaced by
-//      one that has.
-//   2. When the cache is over its limit, dirty nodes are written, some at a time, so that they can go.
+//   1. A node with a place is appended to. A root that was never on disk has none: it is replaced
+//      by one that has.
+//   2. When the cache is over its limit, dirty nodes are written, some at a time, so that they can
+//      go.
 // Invariants
 //   (1) No lock is held while anything is waited for.
 // Source: journal_reclaim.c (bch2_journal_flush_pins), btree_cache.c (bch2_btree_cache_scan).

@@ -2,9 +2,9 @@
 // Running transactions: again and again until one commits.
 //
 // How it works
-//   A body that ends with `restart` has changed nothing. Before it is called again, what stood in its
-//   way is dealt with, with no lock held: waiting for a lock, reading a node, splitting one, waiting
-//   for the journal.
+//   A body that ends with `restart` has changed nothing. Before it is called again, what stood in
+//   its way is dealt with, with no lock held: waiting for a lock, reading a node, splitting one,
+//   waiting for the journal.
 // Invariants
 //   (1) A body sees no restart; whoever calls `run` sees none either.
 //   (2) Nothing is waited for with a lock held.
@@ -79,7 +79,9 @@ extension Engine {
   }
 
   private static func wait(for node: NodeRef, _ mode: LockMode) {
-    _ = node.with { $0.lock.waitUntilFree(for: mode == .read ? .read : mode == .intent ? .intent : .write) }
+    _ = node.with {
+      $0.lock.waitUntilFree(for: mode == .read ? .read : mode == .intent ? .intent : .write)
+    }
   }
 
   // MARK: - Room

@@ -3,13 +3,13 @@
 //
 // How it works
 //   1. `run` hands a transaction to a body and calls it again until it commits (Engine+Run.swift).
-//   2. Behind it work the journal, the queue of node writes and reclaim. Each is a step that a thread
-//      repeats (Engine+Threads.swift), or whoever needs its result: so a whole volume can run on
-//      one thread.
+//   2. Behind it work the journal, the queue of node writes and reclaim. Each is a step that a
+//      thread repeats (Engine+Threads.swift), or whoever needs its result: so a whole volume can
+//      run on one thread.
 // Invariants
 //   (1) Once `failure` is set nothing is written any more, and every transaction fails with it.
-// Locks, from the first taken to the last: locks of nodes; the journal's; those of caches, queues and
-// counters. Nothing waits with a lock of a node, nothing does I/O with any.
+// Locks, from the first taken to the last: locks of nodes; the journal's; those of caches, queues
+// and counters. Nothing waits with a lock of a node, nothing does I/O with any.
 // Source: `struct bch_fs`.
 
 internal import BcachefsFormat

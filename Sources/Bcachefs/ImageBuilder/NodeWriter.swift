@@ -57,7 +57,8 @@ final class NodeWriter {
   ///   - journalSequence: What all nodes carry.
   ///   - sequenceSeed: derived from the volume's UUID, so that a build can be repeated.
   init(
-    parameters: MetadataParameters, journalSequence: UInt64, devices: [UInt8: BlockDevice], writePoint: WritePoint,
+    parameters: MetadataParameters, journalSequence: UInt64, devices: [UInt8: BlockDevice],
+    writePoint: WritePoint,
     sequenceSeed: UInt64
   ) {
     self.parameters = parameters

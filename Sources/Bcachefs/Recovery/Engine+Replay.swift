@@ -2,15 +2,15 @@
 // Putting what only the journal has into live btrees.
 //
 // How it works
-//   1. Keys of interior nodes first, from the top down: where a key of a level belongs is known only
-//      when the levels above are right.
-//   2. Everything goes into the nodes that there are, in memory, whatever room they have on disk: to
-//      split a node places are needed, and where there are any is only known when all of the
-//      allocation btrees' keys are in. Then nodes that hold too much are split, into more than two if
-//      need be.
+//   1. Keys of interior nodes first, from the top down: where a key of a level belongs is known
+//      only when the levels above are right.
+//   2. Everything goes into the nodes that there are, in memory, whatever room they have on disk:
+//      to split a node places are needed, and where there are any is only known when all of the
+//      allocation btrees' keys are in. Then nodes that hold too much are split, into more than two
+//      if need be.
 //   3. Accounting keys are deltas: those newer than what the btree has are added to it.
-//   4. Nothing is journalled again: the nodes pin the oldest entry that was replayed, until they are
-//      written.
+//   4. Nothing is journalled again: the nodes pin the oldest entry that was replayed, until they
+//      are written.
 // Invariants
 //   (1) No node is written before all is replayed.
 //   (2) Memory is bounded by the journal's size.

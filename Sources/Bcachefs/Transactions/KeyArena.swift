@@ -22,7 +22,7 @@ struct KeyArena: ~Copyable {
     unsafe blocks = [current]
   }
 
-  deinit { for unsafe block in unsafe blocks { unsafe block.deallocate() } }
+  deinit { unsafe blocks.forEach { unsafe $0.deallocate() } }
 
   /// Room for a key.
   @unsafe @inline(__always)

@@ -24,7 +24,8 @@ extension Transaction {
   /// Makes the updates happen.
   ///
   /// - Returns: the sequence number of the journal entry that they are in; 0 if there were none.
-  /// - Throws: `.restart`, with nothing changed and all locks still held: the runner gives them back.
+  /// - Throws: `.restart`, with nothing changed and all locks still held: the runner gives them
+  ///   back.
   @discardableResult
   func commit() throws(TransactionError) -> UInt64 {
     guard updateCount > 0 || entryWords > 0 else { return 0 }

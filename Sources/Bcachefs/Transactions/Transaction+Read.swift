@@ -2,8 +2,8 @@
 // What a transaction sees: keys of the nodes, and its own updates over them.
 //
 // How it works
-//   1. `lookup` and `next` lock the leaf and return a view of the key where it stands. The leaf stays
-//      locked, so the view is good until the transaction unlocks or commits.
+//   1. `lookup` and `next` lock the leaf and return a view of the key where it stands. The leaf
+//      stays locked, so the view is good until the transaction unlocks or commits.
 //   2. A walk with a `KeyWalk` gives each leaf back when it goes on to the next one, unless it was
 //      locked before, or for changes.
 // Invariants

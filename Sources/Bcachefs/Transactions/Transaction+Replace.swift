@@ -2,9 +2,9 @@
 // Replacing a node by new ones: where there is no room, or too much of it.
 //
 // How it works
-//   1. A full node becomes two, or a compact one when dead keys filled it. Two neighbours with little
-//      in them become one. A root that is split gets a new root above it; a root with one child left
-//      gives way to that child.
+//   1. A full node becomes two, or a compact one when dead keys filled it. Two neighbours with
+//      little in them become one. A root that is split gets a new root above it; a root with one
+//      child left gives way to that child.
 //   2. Parents get room first, by the same means: so a replacement changes one node's parent and no
 //      more. Places are allocated first, with empty hands.
 //   3. What is left to do on disk is an `InteriorUpdate`.
@@ -214,7 +214,8 @@ extension Transaction {
       ref = previous
     }
     let left = ref.node
-    guard let behind = left.maxKey.successor, parent.covers(behind), parent.hasRoom(words: Self.parentWords(2)),
+    guard let behind = left.maxKey.successor, parent.covers(behind),
+      parent.hasRoom(words: Self.parentWords(2)),
       let next = try node(btree, level: level, behind, .intent)
     else { return }
     let right = next.node

@@ -2,8 +2,8 @@
 // The nodes that a transaction visited last, a path for each btree.
 //
 // Invariants
-//   (1) Addresses are hints: a node is what it was as long as its incarnation is, and that is looked
-//       at with the node locked.
+//   (1) Addresses are hints: a node is what it was as long as its incarnation is, and that is
+//       looked at with the node locked.
 
 internal import BcachefsFormat
 internal import BcachefsSupport

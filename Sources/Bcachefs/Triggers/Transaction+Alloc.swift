@@ -5,8 +5,8 @@
 //   1. `changeBucket` reads a bucket's key as the transaction sees it, changes it, and makes it an
 //      update. A bucket without a key is free and of generation 0.
 //   2. The trigger gives the bucket its type from its counts. At first use it is marked to be
-//      discarded and to get a new generation before it is used again; when nothing is in it any more,
-//      and nobody writes to it, it gets the generation, and has to be discarded.
+//      discarded and to get a new generation before it is used again; when nothing is in it any
+//      more, and nobody writes to it, it gets the generation, and has to be discarded.
 //   3. From the old and the new state follow: freespace, need_discard, both LRUs, bucket_gens, and
 //      the device's counters by data type.
 //   4. The journal entry in which a bucket becomes empty, or is used, is only known when there is a
@@ -93,7 +93,8 @@ extension Transaction {
       try index(position, old, isSet: false)
       try index(position, new, isSet: true)
     }
-    moveInLRU(UInt16(truncatingIfNeeded: position.inode), position, old.readLRUTime, new.readLRUTime)
+    moveInLRU(
+      UInt16(truncatingIfNeeded: position.inode), position, old.readLRUTime, new.readLRUTime)
     moveInLRU(
       Positions.fragmentationLRU, position, old.fragmentationLRUTime(bucketSizeSectors: size),
       new.fragmentationLRUTime(bucketSizeSectors: size))
@@ -142,7 +143,8 @@ extension Transaction {
       delete(.freespace, end)
     } else {
       setKey(
-        .freespace, key.position, size: UInt32(truncatingIfNeeded: key.position.offset - end.offset))
+        .freespace, key.position, size: UInt32(truncatingIfNeeded: key.position.offset - end.offset)
+      )
     }
     if key.start < start {
       setKey(

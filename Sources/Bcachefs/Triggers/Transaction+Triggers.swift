@@ -2,10 +2,10 @@
 // What follows from a change: derived keys, added to the same transaction.
 //
 // How it works
-//   1. A commit runs the trigger of each update, with what is there now and what will be. Triggers add
-//      updates, whose triggers run as well, until nothing is added.
-//   2. Pointers to btree nodes change in interior nodes before the disk leads to them; their triggers
-//      run when an interior update is journalled.
+//   1. A commit runs the trigger of each update, with what is there now and what will be. Triggers
+//      add updates, whose triggers run as well, until nothing is added.
+//   2. Pointers to btree nodes change in interior nodes before the disk leads to them; their
+//      triggers run when an interior update is journalled.
 //   3. What is counted is added as deltas (`account`); the journal gets the deltas, the accounting
 //      btree the sums (Transaction+Commit.swift).
 // Invariants
@@ -36,7 +36,9 @@ extension Transaction {
 
   /// Whether something follows from the keys of a btree.
   @inline(__always)
-  private static func hasTrigger(_ btree: BTreeID) -> Bool { btreesWithTriggers >> UInt64(btree.rawValue) & 1 != 0 }
+  private static func hasTrigger(_ btree: BTreeID) -> Bool {
+    btreesWithTriggers >> UInt64(btree.rawValue) & 1 != 0
+  }
 
   private static let btreesWithTriggers: UInt64 = [
     BTreeID.extents, .inodes, .alloc, .stripes, .reflink, .subvolumes, .snapshots,
@@ -46,7 +48,8 @@ extension Transaction {
     guard update.btree == .alloc else {
       throw .failed(
         VolumeError(
-          .unsupported, "keys of the \(update.btree) btree cannot be changed yet: what follows "
+          .unsupported,
+          "keys of the \(update.btree) btree cannot be changed yet: what follows "
             + "from them is not derived"))
     }
     try runAllocTrigger(update)

@@ -10,7 +10,8 @@ extension JSetEntryView {
   ) -> UInt64 {
     assert(u64s >= 0 && u64s <= Int(UInt16.max))
     let number = UInt64(UInt16(truncatingIfNeeded: u64s))
-    return (number | UInt64(btree.rawValue) << 16 | UInt64(level) << 24
+    return
+      (number | UInt64(btree.rawValue) << 16 | UInt64(level) << 24
       | UInt64(type.rawValue) << 32).littleEndian
   }
 }

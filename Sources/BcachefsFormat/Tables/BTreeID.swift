@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// The btrees of a volume (`BCH_BTREE_IDS`), what each may hold, and how its keys behave. Numbers are
-// persistent.
+// The btrees of a volume (`BCH_BTREE_IDS`), what each may hold, and how its keys behave. Numbers
+// are persistent.
 
 /// Which btree (`enum btree_id`). Btrees of newer formats are carried along unharmed.
 @frozen

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Every finding of a check, with upstream's persistent number (`BCH_SB_ERRS`): what the superblock's
-// errors section counts and `errors_silent` masks. Numbers must never change.
+// Every finding of a check, with upstream's persistent number (`BCH_SB_ERRS`): what the
+// superblock's errors section counts and `errors_silent` masks. Numbers must never change.
 
 /// A finding of validation or fsck (`enum bch_sb_error_id`). Unknown numbers are carried along.
 @frozen

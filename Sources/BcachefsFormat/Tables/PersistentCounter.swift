@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // The counters that the superblock keeps over mounts. Numbers are places in the section and must
-// never change. Linux 6.12 writes `read_split` at 32 and `read_retry` at 33 (it numbers by the order of
-// its list); newer versions count the other way round there.
+// never change. Linux 6.12 writes `read_split` at 32 and `read_retry` at 33 (it numbers by the
+// order of its list); newer versions count the other way round there.
 
 /// A place in the superblock section `counters` (`enum bch_persistent_counters`).
 @frozen

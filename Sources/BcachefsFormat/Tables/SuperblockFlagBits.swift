@@ -2,7 +2,8 @@
 // The seven flag words of the superblock (`bch_sb.flags`): every bit that has a meaning. Options
 // name their own bits in VolumeOption+Table.swift; here stand those that are no option.
 
-/// Bits `lower ..< upper` of one of the superblock's flag words (C: `LE64_BITMASK(..., flags[word])`).
+/// Bits `lower ..< upper` of one of the superblock's flag words (C: `LE64_BITMASK(...,
+/// flags[word])`).
 @frozen
 public struct SuperblockFlagBits: Hashable, Sendable {
   /// 0...6.

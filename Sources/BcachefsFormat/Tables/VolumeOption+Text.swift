@@ -154,8 +154,8 @@ extension VolumeOption {
     return "\(name)=\(text(value, targets: targets))"
   }
 
-  /// All choices with the one chosen in brackets, as sysfs shows it: `continue [fix_safe] panic ro`.
-  /// For kinds without choices the same as `text`.
+  /// All choices with the one chosen in brackets, as sysfs shows it: `continue [fix_safe] panic
+  /// ro`. For kinds without choices the same as `text`.
   public func fullListText(_ value: UInt64) -> String {
     guard case .choice = row.kind else { return text(value) }
     return choices.enumerated().map { UInt64($0.offset) == value ? "[\($0.element)]" : $0.element }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 // Values of options: what was asked for, laid over what the superblock says, over the defaults.
 
-/// A set of option values (`struct bch_opts`). An option is defined or it is not; reading one that is
-/// not gives its default.
+/// A set of option values (`struct bch_opts`). An option is defined or it is not; reading one that
+/// is not gives its default.
 public struct VolumeOptions: Hashable, Sendable {
   private var values: [UInt64?]
 
@@ -55,8 +55,8 @@ public struct SuperblockOptionWords: Sendable {
     self.blockSizeSectors = blockSizeSectors
   }
 
-  /// The option's value; nil for one that the superblock does not keep (`bch2_opt_from_sb`). It may be
-  /// out of range: the words are a disk's.
+  /// The option's value; nil for one that the superblock does not keep (`bch2_opt_from_sb`). It may
+  /// be out of range: the words are a disk's.
   public func value(of option: VolumeOption) -> UInt64? {
     let stored: UInt64
     switch option.row.storage {
@@ -68,8 +68,8 @@ public struct SuperblockOptionWords: Sendable {
     return option.restored(stored)
   }
 
-  /// Stores the option's value, which is valid; does nothing for an option that the superblock does not
-  /// keep (`__bch2_opt_set_sb`).
+  /// Stores the option's value, which is valid; does nothing for an option that the superblock does
+  /// not keep (`__bch2_opt_set_sb`).
   public mutating func set(_ option: VolumeOption, to value: UInt64) {
     let stored = option.stored(value)
     switch option.row.storage {
@@ -104,8 +104,8 @@ extension VolumeOptions {
   /// Sets an option of a mount (`bch2_parse_one_mount_opt`).
   ///
   /// - Returns: false for an option that nobody knows: a mount ignores it.
-  /// - Throws: `.notAllowed` for one that mounts do not have; what `VolumeOption.parse` throws, among
-  ///   it `.needsVolume` for targets: to be set again once the volume is open.
+  /// - Throws: `.notAllowed` for one that mounts do not have; what `VolumeOption.parse` throws,
+  ///   among it `.needsVolume` for targets: to be set again once the volume is open.
   @discardableResult
   public mutating func setMountOption(
     _ name: String, value: String?, targets: VolumeOption.TargetLookup? = nil

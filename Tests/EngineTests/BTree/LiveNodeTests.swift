@@ -144,7 +144,9 @@ internal import Testing
     #expect(left.liveWords > node.liveWords / 4 && right.liveWords > node.liveWords / 8)
     let whole = LiveNode(nodeBytes: node.nodeBytes)
     whole.fill(
-      from: [(left, (left.index.start, left.index.end)), (right, (right.index.start, right.index.end))],
+      from: [
+        (left, (left.index.start, left.index.end)), (right, (right.index.start, right.index.end)),
+      ],
       minKey: node.minKey, maxKey: node.maxKey, sequence: 3)
     whole.check()
     var merged = Model(node: whole, keys: model.keys, seed: seed)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// An engine over a simulated device, for tests of btrees and transactions alone: places of nodes come
-// from a counter, and nothing is allocated.
+// An engine over a simulated device, for tests of btrees and transactions alone: places of nodes
+// come from a counter, and nothing is allocated.
 
 internal import BcachefsFormat
 internal import BcachefsIO

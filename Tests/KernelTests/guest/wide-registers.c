@@ -2,10 +2,10 @@
 // Lets User-Mode Linux run where processors have more registers than it knows of.
 //
 // How it works
-//   Linux 6.12 for ARCH=um keeps the extended state of a process in 2696 bytes: enough for AVX-512. With
-//   AMX the host's state is larger, and the host refuses to set a part of it. Loaded before the C
-//   library (LD_PRELOAD), this takes the place of ptrace: what is set is laid over the state that
-//   the process has, whole.
+//   Linux 6.12 for ARCH=um keeps the extended state of a process in 2696 bytes: enough for AVX-512.
+//   With AMX the host's state is larger, and the host refuses to set a part of it. Loaded before
+//   the C library (LD_PRELOAD), this takes the place of ptrace: what is set is laid over the state
+//   that the process has, whole.
 // Source: arch/x86/um/os-Linux/registers.c; the host's xstateregs_set.
 
 #define _GNU_SOURCE

@@ -7,16 +7,16 @@
 //      images of the new nodes are made then and there, and stand in the update.
 //   2. The queue (NodeWriteQueue.swift) writes the images, then commits a transaction that journals
 //      the pointers, with their triggers: new places are marked used, old ones free.
-//   3. Until then the parent is not written (`LiveNode.blockers`), the new nodes are unreachable and
-//      not written again, and the journal keeps everything from the oldest key on that the old
+//   3. Until then the parent is not written (`LiveNode.blockers`), the new nodes are unreachable
+//      and not written again, and the journal keeps everything from the oldest key on that the old
 //      nodes had not written, by the update's pin.
 // Invariants
 //   (1) Updates complete in the order in which they were made: a later one may replace the nodes of
 //       an earlier one.
 //   (2) Whatever happens in between, the disk leads to the old nodes, and the journal has the rest.
 // Locks: an update belongs to the queue once it is in it.
-// Source: `struct btree_update`, btree_update_interior.c. Upstream composes a node when it is written
-// and has to cancel and re-parent updates for that; here an image is made once.
+// Source: `struct btree_update`, btree_update_interior.c. Upstream composes a node when it is
+// written and has to cancel and re-parent updates for that; here an image is made once.
 
 internal import BcachefsFormat
 internal import BcachefsSupport

@@ -3,8 +3,8 @@
 //
 // How it works
 //   1. Jobs stand in a queue: dirty keys to append to a node, and nodes that replace others. One
-//      thread at a time takes them, in order: whoever needs one done works until it is, and a thread
-//      of the engine's does so all the time.
+//      thread at a time takes them, in order: whoever needs one done works until it is, and a
+//      thread of the engine's does so all the time.
 //   2. A job writes its images to all places, then commits a transaction: for an append the node's
 //      pointer with its new end, for an update all new pointers and their triggers.
 // Invariants

@@ -37,13 +37,16 @@ extension LiveNode {
     return true
   }
 
-  /// Where to cut the node: the first entries of all pieces but the first; none when it stays whole.
+  /// Where to cut the node: the first entries of all pieces but the first; none when it stays
+  /// whole.
   ///
   /// - Parameters:
   ///   - position: Where the keys go that there was no room for; nil if there are none.
   ///   - words: Unpacked words of them.
   func cuts(for position: BPos?, words: Int) -> [IndexSlot] {
-    guard liveWords + words > splitWords, let last = lastVisible(before: index.end) else { return [] }
+    guard liveWords + words > splitWords, let last = lastVisible(before: index.end) else {
+      return []
+    }
     // More than two only after a replay, which puts everything into the nodes that there are.
     let count = max(2, (liveWords + words) / splitWords + 1)
     var shares = (1..<count).map { liveWords * $0 / count }

@@ -2,11 +2,11 @@
 // Live nodes in memory: found by identity, bounded in bytes, recycled and never freed.
 //
 // How it works
-//   1. A node is found by the first place and the sequence number of its pointer, in a table that is
-//      split into shards. Interior nodes also keep the addresses of their children in memory, which
-//      is faster: whoever follows one compares the identity.
-//   2. Objects are recycled. When a node goes, `incarnation` counts on, and all who kept its address
-//      see by that that they have to search again.
+//   1. A node is found by the first place and the sequence number of its pointer, in a table that
+//      is split into shards. Interior nodes also keep the addresses of their children in memory,
+//      which is faster: whoever follows one compares the identity.
+//   2. Objects are recycled. When a node goes, `incarnation` counts on, and all who kept its
+//      address see by that that they have to search again.
 //   3. Above the limit a hand goes round: clean nodes that were not used since it came by go. Dirty
 //      ones stay, and are written (Engine); as long as everything is dirty, the cache is larger
 //      than its limit, by no more than what the journal lets be dirty.
@@ -58,8 +58,8 @@ final class LiveNodeCache: Sendable {
 
   // MARK: - Finding
 
-  /// The node of an identity, if it is in memory. It is not locked: it may be another one as soon as
-  /// this returns.
+  /// The node of an identity, if it is in memory. It is not locked: it may be another one as soon
+  /// as this returns.
   func find(_ identity: NodeIdentity) -> LiveNode? {
     shard(identity).nodes.withLock { $0[identity] }
   }

@@ -4,13 +4,14 @@
 // How it works
 //   1. Roots are always in memory, and their addresses never change hands without the root's write
 //      lock: whoever has locked what he took for the root looks again.
-//   2. A child is reached by the address that its pointer's value holds in memory, if the node there
-//      is still that child; else by the cache; else it is read, with no lock held, and whoever
-//      needed it begins again.
+//   2. A child is reached by the address that its pointer's value holds in memory, if the node
+//      there is still that child; else by the cache; else it is read, with no lock held, and
+//      whoever needed it begins again.
 // Invariants
 //   (1) `roots` leads to nodes that have state `.root`.
 //   (2) No lock is held while a node is read.
-//   (3) A node in memory has all that its parent's pointer says is on disk, or it is stale and goes.
+//   (3) A node in memory has all that its parent's pointer says is on disk, or it is stale and
+//       goes.
 // Locks: none of its own.
 // Source: btree_cache.c (bch2_btree_node_get, bch2_btree_node_fill).
 
@@ -72,8 +73,8 @@ final class LiveTrees: Sendable {
 
   // MARK: - Children
 
-  /// The child that an interior node's entry leads to, if it is in memory. It is not locked, and may
-  /// be another node by now: compare its identity once it is.
+  /// The child that an interior node's entry leads to, if it is in memory. It is not locked, and
+  /// may be another node by now: compare its identity once it is.
   @inline(__always) func knownChild(_ view: KeyView) -> NodeRef? {
     guard view.key.type == .btreePtrV2, let value = unsafe view.unsafeValue else { return nil }
     let address = unsafe value.loadUnaligned(as: UInt.self)

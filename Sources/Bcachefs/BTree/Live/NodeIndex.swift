@@ -7,8 +7,8 @@
 //      cache lines. An insertion moves half a chunk, whatever the node's size.
 //   2. A full chunk is halved. When the insertion is behind its last entry, the new entry begins a
 //      chunk of its own instead: keys inserted in order fill their chunks.
-//   3. An empty chunk is given back. Nearly empty ones stay: a node is written anew from time to time,
-//      and its index with it.
+//   3. An empty chunk is given back. Nearly empty ones stay: a node is written anew from time to
+//      time, and its index with it.
 //   4. An entry says where the key's record is in the node's arena, whether the record is newer
 //      than what is on disk (dirty), and whether any version of the position is on disk.
 // Invariants

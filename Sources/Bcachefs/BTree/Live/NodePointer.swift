@@ -20,7 +20,8 @@ struct NodePointer {
     let head = BTreePtrV2(
       seq: sequence, sectorsWritten: UInt16(truncatingIfNeeded: sectorsWritten), minKey: minKey)
     guard places.count <= BTreePtrV2.maxU64s - BTreePtrV2.encodedU64s else {
-      throw VolumeError(.limit, "a btree node has \(places.count) places, more than fit its pointer")
+      throw VolumeError(
+        .limit, "a btree node has \(places.count) places, more than fit its pointer")
     }
     var span = words.mutableSpan
     var bytes = unsafe span.mutableBytes

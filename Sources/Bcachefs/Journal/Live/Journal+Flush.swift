@@ -2,8 +2,8 @@
 // Waiting until what was committed is on disk.
 //
 // How it works
-//   The first who waits writes, for all who wait meanwhile: they find their entry flushed when he is
-//   done, or one of them writes the next one. So many waiters share one flush.
+//   The first who waits writes, for all who wait meanwhile: they find their entry flushed when he
+//   is done, or one of them writes the next one. So many waiters share one flush.
 // Invariants
 //   (1) When `flush` returns, everything up to the entry is on stable storage.
 //   (2) Nobody waits for ever: whoever finds nobody writing writes himself.

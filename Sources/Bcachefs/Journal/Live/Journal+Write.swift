@@ -4,8 +4,8 @@
 // How it works
 //   1. The writer takes the oldest entry. Roots that transactions set become the journal's; all the
 //      others are added, and clocks, time and the newest key version: recovery begins with them.
-//   2. The entry is encrypted, checksummed, and written to the devices with most free buckets. Where
-//      a device fails another one is taken; one good copy is enough to go on.
+//   2. The entry is encrypted, checksummed, and written to the devices with most free buckets.
+//      Where a device fails another one is taken; one good copy is enough to go on.
 //   3. Before an entry that is flushed, every device that was written to is flushed; after it, the
 //      devices that it is on.
 // Invariants
@@ -31,8 +31,8 @@ extension Journal {
 
   /// Writes the oldest closed entry, if nobody is at it.
   ///
-  /// - Returns: False when there was nothing to write, or somebody else writes, or a transaction has
-  ///   not filled its part yet.
+  /// - Returns: False when there was nothing to write, or somebody else writes, or a transaction
+  ///   has not filled its part yet.
   @discardableResult
   func writeStep() -> Bool {
     guard let writing = condition.withLock({ begin() }) else { return false }

@@ -7,8 +7,8 @@
 //      closed and another one opened.
 //   2. Closed entries are written in order, one at a time, by whoever needs one written: the first
 //      who asks writes for all who wait (Journal+Write.swift, Journal+Flush.swift).
-//   3. An entry that nobody waits for is written without a flush as long as there is plenty of room:
-//      it counts when a later one that was flushed is there.
+//   3. An entry that nobody waits for is written without a flush as long as there is plenty of
+//      room: it counts when a later one that was flushed is there.
 //   4. What an entry holds keys for is known by pins (JournalPin.swift). The oldest pinned entry is
 //      `last_seq`; what is older is free once a flushed entry says so (JournalRing.swift).
 //   5. When room is short, only those may reserve who make room (Watermark).
@@ -17,8 +17,8 @@
 //   (2) lastSequenceOnDisk <= flushedSequence <= writtenSequence < current sequence.
 //   (3) There are free buckets for every entry that is not written yet.
 //   (4) After a failure nothing is written, and everybody who asks gets the error.
-// Locks: `condition` is a leaf; it is not held during I/O. One thread at a time writes (`isWriting`),
-// and has what only the writer touches to itself: the roots.
+// Locks: `condition` is a leaf; it is not held during I/O. One thread at a time writes
+// (`isWriting`), and has what only the writer touches to itself: the roots.
 // Source: journal.c, journal_io.c, journal_reclaim.c.
 
 internal import BcachefsFormat
