@@ -54,6 +54,7 @@ struct LiveEngineTests {
   }
 
   private func letGo(_ engine: Engine) throws {
+    engine.letGo()
     for device in engine.media.devices { try device?.close() }
   }
 
@@ -109,6 +110,69 @@ struct LiveEngineTests {
         let checked = try KernelGuest.check(images: images, passphrase: sample.passphrase)
         #expect(checked.complaints == [], "round \(round)")
       }
+    }
+  }
+
+  /// A device of memory that begins with an image's bytes.
+  private func recordingDevice(_ image: String) throws -> SimulatedDevice {
+    var configuration = SimulatedDevice.Configuration()
+    configuration.recordsContents = true
+    let bytes = try readFile(image)
+    let device = SimulatedDevice(byteCount: UInt64(bytes.count), configuration: configuration)
+    let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
+    try open.write(bytes.rawBytes, atByte: 0)
+    try open.flush()
+    try open.close()
+    return device
+  }
+
+  private func survivors(_ random: inout SplitMix64) -> CrashSurvivors {
+    switch random.next() % 5 {
+    case 0: .none
+    case 1: .all
+    case 2: .prefix(Int(random.next() % 8))
+    case 3: .subset(seed: random.next())
+    default: .tornSubset(seed: random.next())
+    }
+  }
+
+  @Test(arguments: [("plain", UInt64(1)), ("compressed", 2)])
+  func theDriverAcceptsWhatACrashLeaves(name: String, seed: UInt64) throws {
+    try withTemporaryFolder { folder in
+      let image = try SampleVolume.fixture(name).unpack(into: folder)[0]
+      let device = try recordingDevice(image)
+      let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
+      let engine = try Engine.open(
+        VolumeOpener.openForWriting(devices: [open]), EngineOptions(cacheBytes: 4 << 20, seed: seed)
+      )
+      let start = device.operationCount
+      var random = SplitMix64(seed: seed)
+      var model: [BPos: UInt64] = [:]
+      for _ in 0..<300 {
+        try change(engine, &random, &model, count: 10)
+        switch random.next() % 6 {
+        case 0: try engine.journal.flush(upTo: engine.journal.currentSequence)
+        case 1: for node in engine.trees.cache.allNodes.prefix(8) { try engine.flush(node) }
+        case 2: engine.nodeWrites.drain(engine)
+        case 3: try engine.discardBuckets()
+        default: break
+        }
+      }
+      for state in 0..<(runsLongTests ? 250 : 4) {
+        let operation = start + random.next() % (device.operationCount - start + 1)
+        let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
+        let left = try #require(
+          device.crashImage(beforeOperation: operation, survivors(&random)), comment)
+        let path = "\(folder)/left"
+        let reader = try BlockDevice.open(simulated: left, mode: .readOnly)
+        let buffer = HeapBuffer(byteCount: Int(reader.byteCount))
+        var bytes = buffer.mutableBytes
+        try reader.read(into: &bytes, atByte: 0)
+        try writeFile(path, bytes.bytes.copiedBytes)
+        let outcome = try KernelGuest.check(images: [path])
+        #expect(outcome.complaints == [], comment)
+      }
+      engine.letGo()
     }
   }
 }

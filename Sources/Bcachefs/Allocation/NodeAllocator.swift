@@ -44,7 +44,11 @@ final class NodeAllocator: NodePlaces {
   private let nodeSectors: UInt64
   private let replicas: Int
   private let devices: [(index: UInt8, member: MemberInfo)]
-  private let engineSlot = Mutex<Engine?>(nil)
+  private let owner = Mutex(Owner())
+
+  private struct Owner {
+    weak var engine: Engine?
+  }
 
   init(_ media: VolumeMedia) {
     let superblock = media.superblock
@@ -60,7 +64,7 @@ final class NodeAllocator: NodePlaces {
   }
 
   /// Which engine's btrees say what is free; nil when it is closed.
-  func attach(_ engine: Engine?) { engineSlot.withLock { $0 = engine } }
+  func attach(_ engine: Engine?) { owner.withLock { $0.engine = engine } }
 
   // MARK: - Taking
 
@@ -105,7 +109,7 @@ final class NodeAllocator: NodePlaces {
   private func openBucket(
     _ device: UInt8, _ member: MemberInfo
   ) throws(VolumeError) -> Bool {
-    guard let engine = engineSlot.withLock({ $0 }) else {
+    guard let engine = owner.withLock({ $0.engine }) else {
       throw VolumeError(.cancelled, "the volume has been closed")
     }
     let start = state.withLock { $0.cursors[device] ?? member.firstBucket }

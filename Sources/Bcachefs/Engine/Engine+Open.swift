@@ -130,7 +130,6 @@ extension Engine {
     }
     try store.markClean(
       CleanState(journalSequence: journal.currentSequence, entries: journal.cleanEntries()))
-    (allocator as? NodeAllocator)?.attach(nil)
-    stopWriting(because: VolumeError(.cancelled, "the volume has been closed"))
+    letGo()
   }
 }

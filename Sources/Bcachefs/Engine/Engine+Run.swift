@@ -31,7 +31,7 @@ extension Engine {
       do throws(TransactionError) {
         let result = try body(transaction)
         transaction.unlock()
-        try mergeSmallNode(transaction)
+        mergeSmallNode(transaction)
         return result
       } catch {
         try prepareRestart(transaction, error)
@@ -40,13 +40,15 @@ extension Engine {
   }
 
   /// Joins the node that a commit left nearly empty with its neighbour, then perhaps its parent.
-  private func mergeSmallNode(_ transaction: Transaction) throws(TransactionError) {
+  /// That it cannot be done changes nothing about the commit.
+  private func mergeSmallNode(_ transaction: Transaction) {
     while let small = transaction.smallNode {
       transaction.smallNode = nil
       do throws(VolumeError) {
         try mergeIfSmall(transaction, small.btree, level: small.level, small.position)
       } catch {
-        throw .failed(error)
+        transaction.unlock()
+        return
       }
     }
   }

@@ -79,6 +79,15 @@ final class Engine: Sendable {
 
   func takeTransaction() -> Transaction { idle.withLock { $0.popLast() } ?? Transaction(self) }
 
+  /// Lets go of what is in memory, without writing anything: the volume is as after a crash, or
+  /// closed. Nobody uses the engine any more.
+  func letGo() {
+    stopWriting(because: VolumeError(.cancelled, "the volume is not open any more"))
+    (allocator as? NodeAllocator)?.attach(nil)
+    // Transactions refer to the engine: it would never go.
+    idle.withLock { $0 = [] }
+  }
+
   func giveBack(_ transaction: Transaction) {
     transaction.unlock()
     transaction.forgetUpdates()

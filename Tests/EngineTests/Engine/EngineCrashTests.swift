@@ -138,6 +138,7 @@ internal import Testing
   ) throws -> Int {
     let start = left.image.operationCount
     let first = try Self.open(left.image, seed: 98)
+    defer { first.engine.letGo() }
     let count = try check(first, run, atLeast: left.atLeast, atMost: left.atMost, comment)
     let end = left.image.operationCount
     if random.next() % 2 == 0 { try first.engine.writeAllNodes() }
@@ -146,6 +147,7 @@ internal import Testing
     let again = try #require(
       left.image.crashImage(beforeOperation: operation, survivors(&random)), comment)
     let second = try Self.open(again, seed: 99)
+    defer { second.engine.letGo() }
     try check(
       second, run, atLeast: count, atMost: count,
       "\(comment), again at \(operation - start) of \(end - start)")
@@ -159,6 +161,7 @@ internal import Testing
     try bare.engine.close()
     for device in bare.engine.media.devices { try device?.close() }
     let again = try open(image, seed: 97)
+    defer { again.engine.letGo() }
     #expect(again.engine.wasClean, comment)
     try check(again, run, atLeast: count, atMost: count, "\(comment), closed and opened")
   }
@@ -200,6 +203,7 @@ internal import Testing
         continue
       }
       let bare = try Self.open(left.image, seed: 98)
+      defer { bare.engine.letGo() }
       let count = try Self.check(bare, run, atLeast: left.atLeast, atMost: left.atMost, comment)
       seen.insert(count)
       if state % 4 == 1 { try Self.reopen(bare, left.image, run, count, comment) }

@@ -97,13 +97,4 @@ final class NodeWriteQueue: Sendable {
       }
     }
   }
-
-  /// Sleeps until there is a job, or for as long as given.
-  func waitForJob(nanoseconds: UInt64) {
-    condition.withLock {
-      if unsafe state.added == state.done || state.isWorking {
-        _ = condition.wait(nanoseconds: nanoseconds)
-      }
-    }
-  }
 }

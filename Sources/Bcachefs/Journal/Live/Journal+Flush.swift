@@ -49,9 +49,6 @@ extension Journal {
   /// The newest entry that is on stable storage.
   var flushedUpTo: UInt64 { condition.withLock { flushedSequence } }
 
-  /// Whether an entry is on stable storage.
-  func isFlushed(_ sequence: UInt64) -> Bool { condition.withLock { flushedSequence >= sequence } }
-
   /// Waits until an entry, and all before it, are on stable storage.
   ///
   /// - Throws: why the journal writes nothing any more.
@@ -61,7 +58,9 @@ extension Journal {
       let isDone = flushedSequence >= min(sequence, nextSequence - 1)
       let failure = failure
       if !isDone, failure == nil {
-        flushWanted = max(flushWanted, min(sequence, nextSequence - 1))
+        // Where it is written already, and was not flushed, the next entry is.
+        if queue.isEmpty { _ = openEntry() }
+        flushWanted = max(flushWanted, min(sequence, nextSequence - 1), writtenSequence + 1)
       }
       condition.unlock()
       if let failure { throw failure }

@@ -85,9 +85,6 @@ extension Journal {
       flushedSequence = sequence
       lastSequenceOnDisk = max(lastSequenceOnDisk, writing.lastSequence)
       needsFlush = false
-      counts.flushWrites += 1
-    } else {
-      counts.noFlushWrites += 1
     }
     pins.release(sequence)
   }
@@ -125,7 +122,6 @@ extension Journal {
       throw VolumeError(error)
     }
     try put(memory.bytes.extracting(0..<padded), buffer.sequence, isFlush: writing.isFlush)
-    counts.bytesWritten += UInt64(padded)
   }
 
   /// Roots that transactions have set.

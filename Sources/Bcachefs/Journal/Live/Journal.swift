@@ -67,7 +67,6 @@ final class Journal: @unchecked Sendable {
   var needsFlush = true
   var isWriting = false
   var failure: VolumeError?
-  var counts = Counts()
 
   /// Only touched by who writes.
   var roots: [JournalRoot?]
@@ -78,14 +77,6 @@ final class Journal: @unchecked Sendable {
   /// How low a watermark may be to get a reservation.
   private(set) var lowestWatermark = Watermark.stripe
   private let bufferBytes: Int
-
-  /// What was done, since the journal was opened.
-  struct Counts {
-    var flushWrites: UInt64 = 0
-    var noFlushWrites: UInt64 = 0
-    var bytesWritten: UInt64 = 0
-    var closedFull: UInt64 = 0
-  }
 
   /// - Parameters:
   ///   - contents: What was found; entries that were replayed are needed until `replayDone`.
@@ -144,7 +135,6 @@ final class Journal: @unchecked Sendable {
     guard failure == nil, u64s <= reservationMax else { return nil }
     if let open = queue.last, !open.isClosed {
       open.isClosed = true
-      counts.closedFull += 1
       condition.broadcast()
     }
     guard openEntry(), let open = queue.last else { return nil }
@@ -198,14 +188,6 @@ final class Journal: @unchecked Sendable {
       lowestWatermark = .stripe
     }
     if failure != nil { lowestWatermark = .stripe }
-  }
-
-  /// Whether entries should be freed by writing what pins them.
-  var isShortOfRoom: Bool {
-    condition.withLock {
-      let room = roomOnDevices
-      return (room.free - queue.count) * 2 < room.total
-    }
   }
 
   /// Whether a reservation could succeed.
@@ -283,12 +265,5 @@ final class Journal: @unchecked Sendable {
       updateRoom()
     }
     condition.broadcast()
-  }
-
-  /// - Throws: why the journal writes nothing any more.
-  func check() throws(VolumeError) {
-    condition.lock()
-    defer { condition.unlock() }
-    if let failure { throw failure }
   }
 }

@@ -33,8 +33,8 @@ final class JournalBuffer: @unchecked Sendable {
     var bytes = memory.mutableBytes
     // The memory lives as long as this object, which owns it.
     unsafe words = bytes.withUnsafeMutableBytes { raw in
-      unsafe raw.baseAddress.map { unsafe $0.assumingMemoryBound(to: UInt64.self) }
-        ?? UnsafeMutablePointer<UInt64>.allocate(capacity: 1)
+      guard let base = raw.baseAddress else { unreachable("a buffer has memory") }
+      return unsafe base.bindMemory(to: UInt64.self, capacity: byteCount / 8)
     }
   }
 

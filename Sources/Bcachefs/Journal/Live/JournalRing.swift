@@ -68,9 +68,4 @@ struct JournalRing {
     sequences[current] = sequence
     return start
   }
-
-  var text: String {
-    "nr \(buckets.count) bucket size \(bucketSectors) cur_idx \(current) seq "
-      + "\(buckets.isEmpty ? 0 : sequences[current]) sectors free \(freeSectors)"
-  }
 }
