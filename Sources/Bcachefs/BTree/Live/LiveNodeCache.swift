@@ -126,7 +126,10 @@ final class LiveNodeCache: Sendable {
   /// Lets a node go that was read before what its pointer says now was written.
   ///
   /// - Returns: whether it went, or was gone already.
-  func retireIfOlder(_ node: LiveNode, than pointer: NodePointer) -> Bool {
+  /// - Throws: `.corrupt` where it was changed: then two pointers lead to one node.
+  func retireIfOlder(
+    _ node: LiveNode, than pointer: NodePointer
+  ) throws(VolumeError) -> Bool {
     while !lockForWriting(node) { continue }
     let isOther = node.state.contains(.dead) || node.sequence != pointer.sequence
     guard isOther || node.pointer.sectorsWritten < pointer.sectorsWritten else {
@@ -134,12 +137,18 @@ final class LiveNodeCache: Sendable {
       node.lock.unlockIntent()
       return false
     }
-    if isOther {
+    let isChanged = !isOther && node.state.contains(.dirty)
+    if isOther || isChanged {
       node.lock.unlockWrite()
       node.lock.unlockIntent()
     } else {
-      invariant(!node.state.contains(.dirty), "nobody changes a node that is stale")
       retire(node)
+    }
+    guard !isChanged else {
+      throw VolumeError(
+        .corrupt,
+        "\(pointer.key.position): two pointers, of which one says less than the other "
+          + "about what is written of their node")
     }
     return true
   }

@@ -110,7 +110,13 @@ final class LiveTrees: Sendable {
     }
     while !cache.insert(node) {
       guard let identity = pointer.identity, let other = cache.find(identity) else { continue }
-      if cache.retireIfOlder(other, than: pointer) { continue }
+      do throws(VolumeError) {
+        if try cache.retireIfOlder(other, than: pointer) { continue }
+      } catch {
+        node.pointer = NodePointer()
+        cache.retire(node)
+        throw error
+      }
       node.pointer = NodePointer()
       cache.retire(node)
       return other
