@@ -30,6 +30,7 @@ extension Transaction {
   func commit() throws(TransactionError) -> UInt64 {
     guard updateCount > 0 || entryWords > 0 else { return 0 }
     try runTriggers()
+    if updateCount > Self.manyUpdates { try checkSize() }
     try lockLeaves()
     try checkRoom()
     for row in 0..<held.count where held.mode(row) == .intent && isTarget(held.node(row)) {
@@ -51,6 +52,22 @@ extension Transaction {
     engine.journal.release(reservation)
     forgetUpdates()
     return reservation.sequence
+  }
+
+  /// Updates from which on a transaction may be too large for a journal entry.
+  private static var manyUpdates: Int { 256 }
+
+  /// Refuses what can never be committed, before nodes are split for it.
+  private func checkSize() throws(TransactionError) {
+    var words = entryWords
+    for index in 0..<updateCount { words += unsafe 1 + updates[index].wordCount }
+    guard words <= engine.journal.reservationMax else {
+      throw .failed(
+        VolumeError(
+          .limit,
+          "a transaction of \(words) words does not fit a journal entry of "
+            + "\(engine.journal.reservationMax)"))
+    }
   }
 
   /// Locks the leaf of every update with intent.

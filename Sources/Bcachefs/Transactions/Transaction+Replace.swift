@@ -61,6 +61,14 @@ extension Transaction {
     }
     let old = ref.node
     if !need.isRewrite, old.hasRoom(words: need.words) { return .done }
+    // As much finds room once few keys are left in the node, and what is written of it is small.
+    guard need.words <= old.capacityWords / 2 else {
+      throw .failed(
+        VolumeError(
+          .limit,
+          "a transaction puts \(need.words) words into one btree node, which takes "
+            + "\(old.capacityWords / 2) at once"))
+    }
     let cuts = old.cuts(
       for: need.isRewrite ? nil : need.position, words: need.isRewrite ? 0 : need.words)
     guard reserve.allocations.count >= cuts.count + 2 else { return .needsPlaces(cuts.count + 2) }
