@@ -17,6 +17,7 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
+internal import Synchronization
 
 /// What an engine is opened with, besides the volume.
 struct EngineOptions {
@@ -57,6 +58,7 @@ extension Engine {
     (engine.allocator as? NodeAllocator)?.attach(engine)
     try engine.replay(contents)
     journal.replayDone()
+    try engine.readSnapshots()
     return engine
   }
 
@@ -115,6 +117,27 @@ extension Engine {
     return LiveTrees(
       cache: LiveNodeCache(limitBytes: options.cacheBytes, nodeBytes: parameters.nodeBytes),
       reader: reader, parameters: parameters, context: BKeyContext(superblock))
+  }
+
+  private func readSnapshots() throws(VolumeError) {
+    let table = try run("read_snapshots") { (transaction) throws(TransactionError) in
+      var table = SnapshotTable()
+      var walk = KeyWalk(.snapshots, from: .min)
+      while let found = try transaction.next(&walk) {
+        guard found.key.type == .snapshot, let id = UInt32(exactly: found.key.position.offset)
+        else { continue }
+        do throws(FormatError) {
+          table[id] = try found.withValue { (value) throws(FormatError) in
+            try Snapshot(decoding: value)
+          }
+        } catch {
+          throw .failed(VolumeError(error))
+        }
+      }
+      table.number()
+      return table
+    }
+    snapshots.withLock { $0 = table }
   }
 
   // MARK: - Closing

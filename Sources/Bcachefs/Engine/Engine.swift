@@ -25,6 +25,9 @@ final class Engine: Sendable {
   let unflushed: UnflushedDevices
   let nodeWrites = NodeWriteQueue()
   let allocator: any NodePlaces
+  let targets: DataTargets
+  /// The tree of snapshots as it is committed.
+  let snapshots = Mutex(SnapshotTable())
   /// Whether there was nothing to replay.
   let wasClean: Bool
   /// Whether the journal tells what each transaction overwrote, and its name.
@@ -45,6 +48,7 @@ final class Engine: Sendable {
     self.trees = trees
     self.journal = journal
     self.allocator = allocator
+    targets = DataTargets(media)
     self.wasClean = wasClean
     journalsNames = media.options.isOn(.journalTransactionNames)
     sequences = Mutex(SplitMix64(seed: seed))

@@ -19,6 +19,8 @@ struct SnapshotTable: Sendable {
   /// The places of each snapshot and of all that descend from it; the first one is its own.
   private var places: [UInt32: Range<Int>] = [:]
 
+  init() {}
+
   /// Reads the snapshots btree.
   init(_ forest: BTreeForest) throws(VolumeError) {
     let cursor = BTreeCursor(forest, .snapshots)
@@ -42,7 +44,8 @@ struct SnapshotTable: Sendable {
     return node.parent
   }
 
-  private mutating func number() {
+  /// Makes the numbers fit the tree, after changes.
+  mutating func number() {
     // Parents that are missing have descendants all the same.
     let ids = Set(nodes.keys).union(nodes.keys.compactMap { parent(of: $0) }).sorted()
     var counts: [UInt32: Int] = [:]
@@ -69,7 +72,11 @@ struct SnapshotTable: Sendable {
   }
 
   /// The snapshot with an ID.
-  subscript(id: UInt32) -> Snapshot? { nodes[id] }
+  /// What is set shows once the tree is numbered again.
+  subscript(id: UInt32) -> Snapshot? {
+    get { nodes[id] }
+    set { nodes[id] = newValue }
+  }
 
   var ids: [UInt32] { nodes.keys.sorted() }
 

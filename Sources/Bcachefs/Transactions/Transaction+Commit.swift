@@ -48,6 +48,7 @@ extension Transaction {
     }
     writeJournal(&reservation)
     apply(reservation.sequence)
+    if changesSnapshots { followSnapshots() }
     held.releaseAll()
     engine.journal.release(reservation)
     forgetUpdates()
@@ -137,6 +138,9 @@ extension Transaction {
         Self.setVersion(of: update, reservation.sequence, at: unsafe reservation.wordPosition)
       } else if update.flags.contains(.stampsBucket) {
         Self.stamp(update, reservation.sequence)
+      } else if update.flags.contains(.stampsInode) {
+        var bytes = update.words
+        bytes[LEField<UInt64>(BKey.Layout.byteCount)] = reservation.sequence
       }
       if engine.journalsNames, !update.flags.contains(.delta), let node = update.node {
         node.with { node in

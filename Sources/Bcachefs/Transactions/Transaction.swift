@@ -24,7 +24,7 @@ internal import BcachefsSupport
 struct TransactionUpdate {
   let btree: BTreeID
   let level: UInt8
-  let flags: Flags
+  var flags: Flags
   let position: BPos
   /// Key and value, unpacked.
   private let memory: UnsafeMutablePointer<UInt64>
@@ -44,6 +44,8 @@ struct TransactionUpdate {
     static let delta = Flags(rawValue: 1 << 2)
     /// A bucket that is empty from here on, or not any more: its key names the journal entry.
     static let stampsBucket = Flags(rawValue: 1 << 3)
+    /// An inode, which names the journal entry that it was changed in.
+    static let stampsInode = Flags(rawValue: 1 << 4)
   }
 
   /// Which of its triggers have run.
@@ -109,7 +111,7 @@ final class Transaction: @unchecked Sendable {
   var held = HeldLocks()
   var paths: TreePaths
   var arena = KeyArena()
-  private(set) var updates: UnsafeMutablePointer<TransactionUpdate>
+  var updates: UnsafeMutablePointer<TransactionUpdate>
   private(set) var updateCount = 0
   private var updateCapacity = 64
   /// Journal entries of the transaction's own, whole, and their words.
@@ -131,6 +133,8 @@ final class Transaction: @unchecked Sendable {
   var missing: (pointer: NodePointer, btree: BTreeID, level: Int)?
   /// A node that the last commit left with so little that it may be joined with its neighbour.
   var smallNode: (btree: BTreeID, level: Int, position: BPos)?
+  /// Whether the tree of snapshots in memory has to follow.
+  var changesSnapshots = false
   /// A node that has to be replaced with empty hands.
   var roomNeeded: RoomNeeded?
 
@@ -164,6 +168,7 @@ final class Transaction: @unchecked Sendable {
   @inline(__always) func forgetUpdates() {
     updateCount = 0
     entryWords = 0
+    changesSnapshots = false
     arena.reset()
   }
 
@@ -229,6 +234,12 @@ final class Transaction: @unchecked Sendable {
     _ btree: BTreeID, level: Int = 0, _ position: BPos, flags: TransactionUpdate.Flags = []
   ) {
     update(btree, level: level, BKey(type: .deleted, position: position), RawSpan(), flags: flags)
+  }
+
+  /// Has an inode name the journal entry of the commit.
+  func stampInode(_ update: TransactionUpdate) {
+    unsafe updates[firstUpdate(update.btree, update.level, update.position)].flags
+      .insert(.stampsInode)
   }
 
   private func insert(_ update: TransactionUpdate) {

@@ -56,7 +56,7 @@ extension Transaction {
     put(alloc, at: position, flags: [])
   }
 
-  private func put(_ alloc: AllocV4, at position: BPos, flags: TransactionUpdate.Flags) {
+  func put(_ alloc: AllocV4, at position: BPos, flags: TransactionUpdate.Flags) {
     var words = InlineArray<8, UInt64>(repeating: 0)
     var span = words.mutableSpan
     var bytes = unsafe span.mutableBytes

@@ -2,15 +2,17 @@
 // What follows from a change: derived keys, added to the same transaction.
 //
 // How it works
-//   1. A commit runs the trigger of each update, with what is there now and what will be. Triggers
-//      add updates, whose triggers run as well, until nothing is added.
+//   1. A commit runs the triggers of each update, with what is there now and what will be: btree by
+//      btree, each before those that its triggers change, buckets last. In each btree first what
+//      is overwritten is counted out, of all updates, then what is inserted is counted in: the
+//      parts of a split extent stand where the whole one stood.
 //   2. Pointers to btree nodes change in interior nodes before the disk leads to them; their
 //      triggers run when an interior update is journalled.
 //   3. What is counted is added as deltas (`account`); the journal gets the deltas, the accounting
 //      btree the sums (Transaction+Commit.swift).
 // Invariants
 //   (1) Derived keys change only here.
-//   (2) A key whose trigger is not there yet is refused by name, before anything changes.
+//   (2) The trigger of a bucket runs once in a transaction, after all others.
 // Source: btree_trans_commit.c (bch2_trans_commit_run_triggers), buckets.c (__trigger_extent).
 
 internal import BcachefsFormat
@@ -20,39 +22,84 @@ extension Transaction {
   /// Runs the triggers of all updates, and of those that they add.
   @inline(__always)
   func runTriggers() throws(TransactionError) {
-    var index = 0
+    var changed: UInt64 = 0
+    for index in 0..<updateCount {
+      changed |= unsafe 1 << UInt64(updates[index].btree.rawValue & 63)
+    }
+    guard changed & Self.btreesWithTriggers != 0 else { return }
+    try runTriggersInOrder()
+  }
+
+  /// Each btree before those that its triggers change.
+  private static let triggerOrder: [BTreeID] = [
+    .extents, .inodes, .reflink, .stripes, .subvolumes, .snapshots, .alloc,
+  ]
+
+  private static let btreesWithTriggers = triggerOrder.reduce(UInt64(0)) {
+    $0 | 1 << UInt64($1.rawValue)
+  }
+
+  @inline(never)
+  private func runTriggersInOrder() throws(TransactionError) {
+    for btree in Self.triggerOrder {
+      try runTriggers(of: btree, .overwrite)
+      try runTriggers(of: btree, .insert)
+    }
+  }
+
+  /// Runs the triggers of a btree's updates that have not run.
+  private func runTriggers(
+    of btree: BTreeID, _ phase: TransactionUpdate.Triggered
+  ) throws(TransactionError) {
+    var index = firstUpdate(btree, 0, .min)
     while index < updateCount {
       let update = unsafe updates[index]
-      index += 1
-      guard update.triggered.isEmpty, !update.flags.contains(.noTriggers), update.level == 0,
-        Self.hasTrigger(update.btree)
-      else { continue }
-      unsafe updates[index - 1].triggered = [.insert, .overwrite]
-      try runTrigger(update)
+      guard update.btree == btree, update.level == 0 else { return }
+      guard update.triggered.isDisjoint(with: phase), !update.flags.contains(.noTriggers) else {
+        index += 1
+        continue
+      }
+      unsafe updates[index].triggered.formUnion(phase)
+      try runTrigger(update, phase)
       // Others may stand before it by now.
-      index = 0
+      index = firstUpdate(btree, 0, update.position)
     }
   }
 
-  /// Whether something follows from the keys of a btree.
-  @inline(__always)
-  private static func hasTrigger(_ btree: BTreeID) -> Bool {
-    btreesWithTriggers >> UInt64(btree.rawValue) & 1 != 0
+  private func runTrigger(
+    _ update: TransactionUpdate, _ phase: TransactionUpdate.Triggered
+  ) throws(TransactionError) {
+    switch update.btree {
+    case .extents, .reflink:
+      if phase == .overwrite {
+        try runExtentOverwriteTrigger(update)
+      } else {
+        try runExtentInsertTrigger(update)
+      }
+    case .inodes where phase == .overwrite: try runInodeTrigger(update)
+    case .stripes where phase == .overwrite: try runStripeTrigger(update)
+    case .subvolumes where phase == .overwrite: try runSubvolumeTrigger(update)
+    case .snapshots where phase == .overwrite: changesSnapshots = true
+    case .alloc where phase == .overwrite: try runAllocTrigger(update)
+    default: break
+    }
   }
 
-  private static let btreesWithTriggers: UInt64 = [
-    BTreeID.extents, .inodes, .alloc, .stripes, .reflink, .subvolumes, .snapshots,
-  ].reduce(0) { $0 | 1 << UInt64($1.rawValue) }
+  /// What is at an update's position in the btree, whatever this transaction will do.
+  func committed(_ update: TransactionUpdate) throws(TransactionError) -> KeyView? {
+    try node(update.btree, level: 0, update.position, .intent)?.with { $0.find(update.position) }
+  }
 
-  private func runTrigger(_ update: TransactionUpdate) throws(TransactionError) {
-    guard update.btree == .alloc else {
-      throw .failed(
-        VolumeError(
-          .unsupported,
-          "keys of the \(update.btree) btree cannot be changed yet: what follows "
-            + "from them is not derived"))
-    }
-    try runAllocTrigger(update)
+  /// Nothing is left to do for an update.
+  func finishTriggers(of update: TransactionUpdate) {
+    let index = firstUpdate(update.btree, update.level, update.position)
+    unsafe updates[index].triggered = [.overwrite, .insert]
+  }
+
+  /// Makes a copy of a key an update, to be changed in place.
+  func change(_ btree: BTreeID, _ found: KeyView) -> TransactionUpdate {
+    found.withValue { update(btree, found.key, $0) }
+    return unsafe updates[firstUpdate(btree, 0, found.key.position)]
   }
 
   // MARK: - Accounting
@@ -110,21 +157,31 @@ extension Transaction {
     account(.btree(id: UInt32(btree.rawValue)), [total])
   }
 
-  /// Sets or removes the key that leads from a place back to a node.
+  /// Sets or removes the key that leads from a place back to the node there.
   private func setBackpointer(
     of place: ExtentPtr, _ btree: BTreeID, level: Int, _ position: BPos, sectors: UInt32,
     isSet: Bool
   ) throws(TransactionError) {
+    let value = Backpointer(
+      btree: btree, level: UInt8(level), dataType: DataType.btree.rawValue, bucketOffset: 0,
+      bucketLength: sectors, position: position)
+    try setBackpointer(of: place, value, isSet: isSet)
+  }
+
+  /// Sets or removes the key that leads from a place back to the key that points there.
+  ///
+  /// - Parameter backpointer: Its offset counts from the place.
+  func setBackpointer(
+    of place: ExtentPtr, _ backpointer: Backpointer, isSet: Bool
+  ) throws(TransactionError) {
     let member = try member(place.device)
     let bucketSectors = member.bucketSizeSectors
     let bucket = Positions.bucket(device: place.device, bucket: place.offset / bucketSectors)
-    let offset = (place.offset % bucketSectors) << Positions.compressRatioShift
+    var value = backpointer
+    value.bucketOffset += (place.offset % bucketSectors) << Positions.compressRatioShift
     let key = Positions.backpointer(
-      bucket: bucket, bucketSizeSectors: UInt32(bucketSectors), bucketOffset: offset)
+      bucket: bucket, bucketSizeSectors: UInt32(bucketSectors), bucketOffset: value.bucketOffset)
     guard isSet else { return delete(.backpointers, key) }
-    let value = Backpointer(
-      btree: btree, level: UInt8(level), dataType: DataType.btree.rawValue, bucketOffset: offset,
-      bucketLength: sectors, position: position)
     var words = InlineArray<4, UInt64>(repeating: 0)
     var span = words.mutableSpan
     var bytes = unsafe span.mutableBytes

@@ -152,6 +152,15 @@ public struct ExtentEntries: ~Escapable {
     return ExtentFlags()
   }
 
+  /// What the extent's options wish; nil where it is as they want it.
+  public var rebalance: ExtentRebalance? {
+    var entries = entries
+    while let entry = entries.next() {
+      if case .rebalance(let wish) = entry { return wish }
+    }
+    return nil
+  }
+
   /// Every pointer with its checksum, compression and stripe, in order.
   @inlinable public var pointers: PointerIterator {
     @_lifetime(copy self) get {
