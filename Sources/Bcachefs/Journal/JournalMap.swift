@@ -58,7 +58,7 @@ struct JournalMap: Sendable {
   }
 
   /// The newest valid copy of a device's superblock.
-  private static func ownSuperblock(
+  static func ownSuperblock(
     of index: UInt8, on device: BlockDevice, in media: VolumeMedia
   ) throws(VolumeError) -> Superblock {
     var sectors = [SuperblockLayout.defaultSuperblockSector]

@@ -228,17 +228,17 @@ extension AllocV4 {
   var isFree: Bool { dataType == DataType.free.rawValue }
 
   /// `bch2_bucket_sectors`
-  fileprivate var countedSectors: UInt32 {
+  var countedSectors: UInt32 {
     dataType == DataType.cached.rawValue ? cachedSectors : dirtyTotalSectors
   }
 
   /// `bch2_bucket_sectors_fragmented`
-  fileprivate func fragmentedSectors(_ size: UInt32) -> Int64 {
+  func fragmentedSectors(_ size: UInt32) -> Int64 {
     countedSectors == 0 ? 0 : max(0, Int64(size) - Int64(countedSectors))
   }
 
   /// `bch2_bucket_sectors_unstriped`
-  fileprivate var unstripedSectors: Int64 {
+  var unstripedSectors: Int64 {
     dataType == DataType.stripe.rawValue ? Int64(dirtySectors) : 0
   }
 }

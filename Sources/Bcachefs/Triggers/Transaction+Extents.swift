@@ -69,68 +69,30 @@ extension Transaction {
 
   // MARK: - Pointers
 
-  /// What the pointers of an extent come to.
-  private struct ExtentCount {
-    var sectors: Int64 = 0
-    var devices: [UInt8] = []
-    var required: UInt8 = 1
-    var compressed: [(type: UInt8, uncompressed: Int64, compressed: Int64)] = []
-
-    mutating func add(_ crc: ExtentCrc) {
-      guard crc.compressionType != 0 else { return }
-      if compressed.last?.type != crc.compressionType {
-        compressed.append((crc.compressionType, 0, 0))
-      }
-      compressed[compressed.count - 1].uncompressed += Int64(crc.uncompressedSize)
-      compressed[compressed.count - 1].compressed += Int64(crc.compressedSize)
-    }
-  }
-
   private func markExtent(
     _ found: KeyView, _ btree: BTreeID, isInsert: Bool
   ) throws(TransactionError) {
     let key = found.key
     let sign: Int64 = isInsert ? 1 : -1
-    var sums = ExtentCount()
+    var sums = ExtentSums()
     try found.withValue { (value) throws(TransactionError) in
       var pointers = try entries(key, value).pointers
       while let pointer = pointers.next() {
-        let sectors = sign * (try Self.diskSectors(of: pointer, key))
-        let isStale = try mark(pointer, sectors, key, btree)
-        if pointer.ptr.isCached {
-          guard !isStale else { continue }
-          account(
-            .replicas(
-              AccountingReplicas(
-                dataType: DataType.cached.rawValue, required: 1, devices: [pointer.ptr.device])),
-            [sectors])
-        } else if let stripe = pointer.stripe {
-          try count(pointer.ptr, in: stripe, sectors)
-          sums.required = 0
-        } else {
-          sums.sectors += sectors
-          sums.devices.append(pointer.ptr.device)
+        guard let size = pointer.diskSectors(of: key) else {
+          throw .failed(
+            VolumeError(.corrupt, "\(key): compressed data that was nothing before"))
         }
-        sums.add(pointer.crc)
+        let sectors = sign * size
+        let isStale = try mark(pointer, sectors, key, btree)
+        if pointer.ptr.isCached, isStale { continue }
+        sums.add(pointer, sectors)
+        if !pointer.ptr.isCached, let stripe = pointer.stripe {
+          try count(pointer.ptr, in: stripe, sectors)
+        }
       }
       try markRebalance(found.key, value, btree, sign: sign)
     }
-    if !sums.devices.isEmpty {
-      account(
-        .replicas(
-          AccountingReplicas(
-            dataType: DataType.user.rawValue, required: sums.required, devices: sums.devices)),
-        [sums.sectors])
-      if key.position.snapshot != 0 {
-        account(.snapshot(id: key.position.snapshot), [sums.sectors])
-      }
-    }
-    for run in sums.compressed {
-      account(
-        .compression(type: run.type), [sign, sign * run.uncompressed, sign * run.compressed])
-    }
-    account(
-      .inode(number: key.position.inode), [sign, sign * Int64(key.size), sums.sectors])
+    sums.forEachCount(of: key, sign: sign) { account($0, $1) }
   }
 
   @_lifetime(copy value)
@@ -143,18 +105,6 @@ extension Transaction {
     }
     return ExtentEntries(
       value.extracting(range), keySize: key.size, sizes: engine.media.entrySizes)
-  }
-
-  /// Sectors that a key's part of a pointer takes on its device (`ptr_disk_sectors`).
-  private static func diskSectors(
-    of pointer: DecodedPtr, _ key: BKey
-  ) throws(TransactionError) -> Int64 {
-    guard pointer.crc.isCompressed else { return Int64(key.size) }
-    let whole = UInt64(pointer.crc.uncompressedSize)
-    guard whole > 0 else {
-      throw .failed(VolumeError(.corrupt, "\(key): compressed data that was nothing before"))
-    }
-    return Int64((UInt64(key.size) * UInt64(pointer.crc.compressedSize) + whole - 1) / whole)
   }
 
   /// Counts a pointer's sectors in its bucket.

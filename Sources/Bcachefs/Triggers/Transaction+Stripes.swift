@@ -14,41 +14,11 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension Transaction {
-  /// What a trigger needs of a stripe's key.
-  private struct StripeBlocks: Equatable {
-    let sectors: UInt16
-    let redundantCount: Int
-    let places: [ExtentPtr]
-
-    static let none = StripeBlocks(sectors: 0, redundantCount: 0, places: [])
-
-    var dataCount: Int { max(0, places.count - redundantCount) }
-
-    func replicas(_ type: DataType) -> AccountingKey {
-      .replicas(
-        AccountingReplicas(
-          dataType: type.rawValue, required: UInt8(truncatingIfNeeded: dataCount),
-          devices: places.map(\.device)))
-    }
-  }
-
   private func blocks(_ found: KeyView?) throws(TransactionError) -> StripeBlocks? {
     guard let found, found.key.type == .stripe else { return nil }
     do throws(FormatError) {
       return try found.withValue { (value) throws(FormatError) in
-        let stripe = try Stripe(decoding: value)
-        var places: [ExtentPtr] = []
-        for block in 0..<Int(stripe.head.blockCount) {
-          guard let place = stripe.pointer(block: block) else {
-            throw FormatError(
-              .truncated, "bch_stripe", "ptrs", found: UInt64(value.byteCount),
-              expected: UInt64(stripe.head.encodedU64s * 8))
-          }
-          places.append(place)
-        }
-        return StripeBlocks(
-          sectors: stripe.head.sectors, redundantCount: Int(stripe.head.redundantCount),
-          places: places)
+        try StripeBlocks(decoding: value)
       }
     } catch {
       throw .failed(VolumeError(error))
@@ -132,8 +102,9 @@ extension Transaction {
       throw .failed(mismatch(.ptr_to_missing_stripe, place, pointer))
     }
     let block = Int(pointer.block)
-    guard block < stripe.dataCount, stripe.places[block].holds(place, sectors: stripe.sectors)
-    else { throw .failed(mismatch(.ptr_to_incorrect_stripe, place, pointer)) }
+    guard stripe.holds(place, block: block) else {
+      throw .failed(mismatch(.ptr_to_incorrect_stripe, place, pointer))
+    }
     let old = found.withValue { value in
       (try? Stripe(decoding: value))?.sectorsInUse(block: block)
     }
@@ -159,15 +130,5 @@ extension Transaction {
     return VolumeError(
       .corrupt,
       "\(id): \(place) says that it is in block \(pointer.block) of stripe \(pointer.stripe)")
-  }
-}
-
-extension ExtentPtr {
-  /// Whether a pointer leads into this block of a stripe (`__bch2_ptr_matches_stripe`).
-  fileprivate func holds(_ place: ExtentPtr, sectors: UInt16) -> Bool {
-    (device == place.device || device == Member.invalidDevice
-      || place.device == Member.invalidDevice)
-      && generation == place.generation
-      && offset..<offset + UInt64(sectors) ~= place.offset
   }
 }

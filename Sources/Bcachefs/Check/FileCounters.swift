@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+// The counters of files, one file after the other, as extents come.
+//
+// How it works
+//   1. Extents are sorted by file: when the next one is of another file, the counters are complete,
+//      and compared with the key in accounting.
+//   2. Keys of files that have no extents are looked for at the end.
+//   3. What a journal has of these keys are deltas, which add up; they are bounded by its size.
+// Source: disk_accounting_format.h (BCH_DISK_ACCOUNTING_inum).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+struct FileCounters {
+  private let check: VolumeCheck
+  private let cursor: BTreeCursor
+  private let isByteSwapped: Bool
+  private var file: UInt64?
+  private var sums: [Int64] = [0, 0, 0]
+
+  init(_ check: VolumeCheck) {
+    self.check = check
+    // Keys of a journal are not laid over the btree's: they are deltas.
+    cursor = BTreeCursor(
+      BTreeForest(nodes: check.forest.nodes, roots: check.forest.roots, overlay: nil),
+      .accounting)
+    isByteSwapped = check.media.superblock.swapsAccountingPositions
+  }
+
+  mutating func add(_ deltas: [Int64], ofFile number: UInt64) throws(VolumeError) {
+    if let file, file != number { try finish() }
+    file = number
+    for (index, delta) in deltas.enumerated() where index < sums.count { sums[index] &+= delta }
+  }
+
+  /// Compares the counters of the file that came last.
+  mutating func finish() throws(VolumeError) {
+    guard let number = file else { return }
+    // Newer formats count files in other ways.
+    if !isByteSwapped {
+      check.expect(.inode(number: number), try counters(of: number), sums)
+    }
+    file = nil
+    sums = [0, 0, 0]
+  }
+
+  private func counters(of number: UInt64) throws(VolumeError) -> [Int64] {
+    let position = AccountingKey.inode(number: number).position
+    var result: [Int64] = []
+    var version = BVersion.zero
+    if let found = try? cursor.lookup(position), found.key.type == .accounting {
+      version = found.key.version
+      result = Self.counters(found)
+    }
+    guard let overlay = check.forest.overlay else { return result }
+    let rows = overlay.range(.accounting, 0)
+    var index = overlay.lowerBound(.accounting, 0, position)
+    while index < rows.upperBound, overlay.rows[index].position == position {
+      let delta = overlay.reference(at: index)
+      index += 1
+      guard delta.key.type == .accounting, version < delta.key.version else { continue }
+      for (place, change) in Self.counters(delta).enumerated() {
+        if place == result.count { result.append(0) }
+        result[place] &+= change
+      }
+    }
+    return result
+  }
+
+  private static func counters(_ found: KeyReference) -> [Int64] {
+    found.withValue { value in
+      (0..<min(value.byteCount / 8, Accounting.maxCount)).map { value[LEField<Int64>($0 * 8)] }
+    }
+  }
+
+  /// Looks for counters of files that have nothing in a btree.
+  func expectNoOthers(in btree: BTreeID) throws(VolumeError) {
+    guard btree == .extents, !isByteSwapped else { return }
+    let extents = BTreeCursor(check.forest, .extents)
+    cursor.seek(.min)
+    while let found = cursor.nextReadable() {
+      try check.step()
+      guard case .inode(let number)? = AccountingKey(found.key.position), number != 0 else {
+        continue
+      }
+      let counters = try counters(of: number)
+      guard counters.contains(where: { $0 != 0 }) else { continue }
+      extents.seek(BPos(number, 0, 0))
+      var hasExtents = false
+      while !hasExtents, let extent = extents.nextReadable(), extent.key.position.inode == number {
+        hasExtents = extent.key.type == .extent
+      }
+      if !hasExtents { check.expect(.inode(number: number), counters, []) }
+    }
+  }
+}

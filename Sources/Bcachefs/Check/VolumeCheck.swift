@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+// A check of a volume that is not open for changes: what follows from other keys is worked out
+// again and compared with what is there. Nothing is written.
+//
+// How it works
+//   1. Each pass is a walk or two over btrees, in upstream's order and by upstream's names; what is
+//      found has upstream's number and words, so that two checks of one volume can be compared.
+//   2. What has to be added up (buckets, users of shared data, sectors of stripes) is added up for
+//      as many at a time as the memory allows; the walk is repeated for the next ones.
+//   3. A node that cannot be read is told of once, by the check of the topology; the other passes
+//      go on behind it, and find what is missing because of it.
+// Invariants
+//   (1) Nothing is written, and nothing is believed that was not read.
+//   (2) Memory: the caches of the volume, `memoryBytes`, and the counters that are not of files.
+// Locks: none; a check belongs to one thread.
+// Source: recovery_passes.c, btree_gc.c, alloc_background.c, lru.c, backpointers.c, snapshot.c.
+
+public import BcachefsFormat
+internal import BcachefsSupport
+
+/// How a volume is checked.
+public struct CheckOptions: Sendable {
+  /// What tables of buckets, stripes and shared extents may take together. With less than all of
+  /// them take, extents are walked more than once.
+  public var memoryBytes = 1 << 30
+
+  public init() {}
+}
+
+/// Something that contradicts something else.
+public struct CheckFinding: Sendable {
+  public let pass: RecoveryPass
+  public let id: FsckErrorID
+  /// Upstream's words; the keys that are meant stand on lines of their own.
+  public let text: String
+}
+
+/// What a check tells while it goes on.
+public struct CheckEvents {
+  /// A pass begins.
+  public var pass: (RecoveryPass) -> Void = { _ in }
+  public var finding: (CheckFinding) -> Void = { _ in }
+  /// Asked often; true ends the check with `.cancelled`.
+  public var shouldStop: () -> Bool = { false }
+
+  public init() {}
+}
+
+extension Volume {
+  /// Checks what follows from other keys: the shape of btrees, buckets, counters, indices of
+  /// buckets, LRUs, backpointers, users of shared data, sectors of stripes, the tree of snapshots.
+  ///
+  /// - Returns: how many findings there are of each kind.
+  /// - Throws: `.cancelled`; what makes it impossible to go on. Damage is a finding.
+  /// - Complexity: all btrees are read, those of extents as often as `memoryBytes` makes necessary;
+  ///   one lookup for each backpointer and one for each pointer.
+  public func check(
+    _ options: CheckOptions = CheckOptions(), _ events: CheckEvents = CheckEvents()
+  ) throws(VolumeError) -> [FsckErrorID: Int] {
+    let check = VolumeCheck(self, options, events)
+    try check.run()
+    return check.counts
+  }
+}
+
+final class VolumeCheck {
+  let volume: Volume
+  let media: VolumeMedia
+  let forest: BTreeForest
+  let options: CheckOptions
+  let targets: DataTargets
+  private let context: BKeyContext
+  private let events: CheckEvents
+  private let generations: BTreeCursor
+  private var pass = RecoveryPass.checkTopology
+  private(set) var counts: [FsckErrorID: Int] = [:]
+  private var steps = 0
+
+  init(_ volume: Volume, _ options: CheckOptions, _ events: CheckEvents) {
+    self.volume = volume
+    self.options = options
+    self.events = events
+    media = volume.media
+    forest = volume.forest
+    targets = DataTargets(volume.media)
+    generations = BTreeCursor(volume.forest, .alloc)
+    context = BKeyContext(volume.superblock)
+  }
+
+  /// The passes, in upstream's order.
+  func run() throws(VolumeError) {
+    try begin(.checkTopology)
+    try checkTopology()
+    try begin(.checkAllocations)
+    try checkAllocations()
+    try checkStripes()
+    try checkSharedExtents()
+    try begin(.checkAllocInfo)
+    try checkAllocInfo()
+    try begin(.checkLrus)
+    try checkLRUs()
+    try begin(.checkBackpointersToExtents)
+    try checkBackpointers()
+    try begin(.checkExtentsToBackpointers)
+    try checkPointersHaveBackpointers()
+    try begin(.checkAllocToLruRefs)
+    try checkBucketsAreInLRUs()
+    try begin(.checkSnapshotTrees)
+    try checkSnapshotTrees()
+    try begin(.checkSnapshots)
+    try checkSnapshots()
+  }
+
+  private func begin(_ pass: RecoveryPass) throws(VolumeError) {
+    self.pass = pass
+    events.pass(pass)
+    try step()
+  }
+
+  /// Says that there is something wrong.
+  func report(_ id: FsckErrorID, _ text: String) {
+    counts[id, default: 0] += 1
+    events.finding(CheckFinding(pass: pass, id: id, text: text))
+  }
+
+  /// Ends the check where that is asked for.
+  func step() throws(VolumeError) {
+    steps &+= 1
+    guard steps % 64 == 1, events.shouldStop() else { return }
+    throw VolumeError(.cancelled, "the check was interrupted")
+  }
+
+  /// A key with its value, as upstream prints it.
+  func text(_ found: KeyReference) -> String {
+    found.withValue { BKeyValue.text(key: found.key, value: $0, context: context) }
+  }
+
+  // MARK: - Walks
+
+  /// Calls `body` with the keys of a btree's leaves that can be read.
+  func forEachKey(
+    of btree: BTreeID, from start: BPos = .min, upTo end: BPos = .max,
+    _ body: (KeyReference) throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    let cursor = BTreeCursor(forest, btree)
+    cursor.seek(start)
+    while let found = cursor.nextReadable(), found.key.position <= end {
+      try step()
+      try body(found)
+    }
+  }
+
+  /// Calls `body` with the pointer to every node that can be known, parents first.
+  func forEachNode(
+    _ body: (KeyReference, BTreeID, _ level: Int) throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    for btree in forest.roots.keys.sorted() {
+      guard let root = forest.roots[btree] else { continue }
+      try visit(root.pointer, btree, root.level, body)
+    }
+  }
+
+  private func visit(
+    _ pointer: KeyReference, _ btree: BTreeID, _ level: Int,
+    _ body: (KeyReference, BTreeID, Int) throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    try step()
+    try body(pointer, btree, level)
+    guard level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) else {
+      return
+    }
+    try forEachChild(of: node) { (child) throws(VolumeError) in
+      try visit(child, btree, level - 1, body)
+    }
+  }
+
+  func forEachChild(
+    of node: BTreeNode, _ body: (KeyReference) throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    var position = node.minKey
+    while position <= node.maxKey, let child = forest.firstKey(of: node, from: position) {
+      try body(child)
+      guard let next = child.key.position.successor else { return }
+      position = next
+    }
+  }
+
+  /// The bucket that a pointer leads into; nil where there is no such device or bucket.
+  func bucket(of place: ExtentPtr) -> BPos? {
+    guard let bucket = media.member(place.device)?.bucket(ofSector: place.offset) else {
+      return nil
+    }
+    return Positions.bucket(device: place.device, bucket: bucket)
+  }
+
+  /// The generation of a bucket by its key, 0 without one.
+  func generation(of bucket: BPos) -> UInt8 {
+    guard let found = try? generations.lookup(bucket) else { return 0 }
+    return alloc(found)?.generation ?? 0
+  }
+
+  func hasKey(_ bucket: BPos) -> Bool { (try? generations.lookup(bucket)) != nil }
+
+  func alloc(_ found: KeyReference) -> AllocV4? {
+    found.withValue { try? AllocV4(key: found.key, value: $0) }
+  }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+// The check is silent on what the driver and we wrote, however little memory it has, and says what
+// is wrong where something is.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite struct VolumeCheckTests {
+  private static let volumes = SampleVolume.fixtures + SampleVolume.corpus
+
+  @Test(arguments: volumes)
+  func driverVolumesAreWithoutFinding(_ sample: SampleVolume) throws {
+    try withTemporaryFolder { folder in
+      let images = try sample.unpack(into: folder)
+      let devices = try images.map { try BlockDevice.open(path: $0, mode: .readOnly) }
+      let unlock = UnlockSource(ask: { _ in sample.passphrase })
+      let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: unlock))
+      for memory in [1 << 30, 0] {
+        var findings: [String] = []
+        var options = CheckOptions()
+        options.memoryBytes = memory
+        var events = CheckEvents()
+        events.finding = { findings.append("\($0.pass) \($0.id): \($0.text)") }
+        let counts = try volume.check(options, events)
+        #expect(counts.isEmpty, "\(findings.count): \(findings.prefix(6).joined(separator: "\n"))")
+      }
+    }
+  }
+}
