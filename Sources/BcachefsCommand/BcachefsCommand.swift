@@ -13,7 +13,7 @@ enum Commands {
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
     ("Look at volumes", [ShowSuperCommand.spec] + ReadCommands.inspection),
     ("Read files of volumes", ReadCommands.all),
-    ("Check volumes", [ScrubCommand.spec]),
+    ("Check volumes", [FsckCommand.spec, ScrubCommand.spec]),
     ("Mount volumes", [MountCommand.spec, MountCommand.otherName, UnlockCommand.spec]),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),
   ]

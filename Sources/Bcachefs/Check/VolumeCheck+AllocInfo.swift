@@ -5,6 +5,9 @@
 //   1. Every bucket's key is looked for in its index; where buckets have no keys they are free, and
 //      of generation 0.
 //   2. Every entry of an index is compared with the keys of its buckets.
+// Invariants
+//   (1) A bucket is in freespace if and only if it is free, in need_discard if and only if it has
+//       to be discarded.
 // Source: alloc_background.c (bch2_check_alloc_info).
 
 internal import BcachefsFormat

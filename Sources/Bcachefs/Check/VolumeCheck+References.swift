@@ -4,6 +4,9 @@
 // How it works
 //   As many indirect extents, or stripes, as the memory allows are put into a sorted table; one
 //   walk over extents counts; the table is compared with the keys.
+// Invariants
+//   (1) A pointer is judged in the round whose table reaches over what it points to; the first
+//       round reaches from the start, the last to the end.
 // Source: btree_gc.c (bch2_gc_reflink_done, bch2_gc_stripes_done), reflink.c.
 
 internal import BcachefsFormat
@@ -188,8 +191,9 @@ extension VolumeCheck {
       }
       let bad = (0..<use.blocks.dataCount).filter { counted[$0] != use.sectors[$0] }
       guard !bad.isEmpty else { continue }
-      let lines = bad.map {
-        "stripe block \($0) has wrong sector count: got \(counted[$0]), should be \(use.sectors[$0])"
+      let lines = bad.map { block in
+        "stripe block \(block) has wrong sector count: got \(counted[block]), should be "
+          + "\(use.sectors[block])"
       }
       report(
         .stripe_sector_count_wrong, "\(lines.joined(separator: "\n"))\n  \(text(found))")

@@ -24,12 +24,15 @@ public struct CheckOptions: Sendable {
   /// them take, extents are walked more than once.
   public var memoryBytes = 1 << 30
 
+  /// 1 GiB.
   public init() {}
 }
 
 /// Something that contradicts something else.
 public struct CheckFinding: Sendable {
+  /// The pass that found it.
   public let pass: RecoveryPass
+  /// What kind of contradiction it is.
   public let id: FsckErrorID
   /// Upstream's words; the keys that are meant stand on lines of their own.
   public let text: String
@@ -39,10 +42,12 @@ public struct CheckFinding: Sendable {
 public struct CheckEvents {
   /// A pass begins.
   public var pass: (RecoveryPass) -> Void = { _ in }
+  /// Something was found.
   public var finding: (CheckFinding) -> Void = { _ in }
   /// Asked often; true ends the check with `.cancelled`.
   public var shouldStop: () -> Bool = { false }
 
+  /// Nothing is told, nothing stops the check.
   public init() {}
 }
 

@@ -8,8 +8,16 @@ internal import BcachefsIO
 internal import Glibc
 #endif
 
-/// Exit codes (sysexits.h).
+/// Exit codes (sysexits.h; those of checks are fsck(8)'s).
 enum ExitStatus: Int32, Sendable {
+  /// A check found errors, which are still there.
+  case errorsLeft = 4
+  /// A check could not be made.
+  case checkFailed = 8
+  /// A check was asked for that this program cannot make.
+  case checkUsage = 16
+  /// A check was interrupted.
+  case checkInterrupted = 32
   /// The command line is wrong.
   case usage = 64
   /// What was read is not what it must be.

@@ -24,11 +24,15 @@ enum VolumeOperand {
 
   /// Opens the volume that the first operand names.
   ///
-  /// - Parameter namesBadCopies: Whether copies that are found bad are told as they are found.
+  /// - Parameters:
+  ///   - namesBadCopies: Whether copies that are found bad are told as they are found.
+  ///   - isAllOperands: Each operand names one of the volume's devices.
   static func open(
-    _ arguments: ParsedArguments, namesBadCopies: Bool = true
+    _ arguments: ParsedArguments, namesBadCopies: Bool = true, isAllOperands: Bool = false
   ) throws(CommandFailure) -> Volume {
-    guard let name = arguments.operands.first, !name.isEmpty else {
+    let operands = arguments.operands.prefix(isAllOperands ? .max : 1)
+    let name = operands.joined(separator: ":")
+    guard !name.isEmpty else {
       throw .usage("name a volume: DEV[:DEV...]", command: arguments.command)
     }
     let volume = try open(name, arguments, namesBadCopies: namesBadCopies)

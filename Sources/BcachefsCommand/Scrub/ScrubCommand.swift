@@ -71,9 +71,9 @@ enum ScrubCommand {
     let printer = ScrubPrinter(
       volume: volume, options: options, isJSON: arguments.contains("json"),
       showsProgress: !arguments.contains("quiet"))
-    ScrubInterruption.listen()
+    Interruption.listen()
     var events = ScrubEvents()
-    events.shouldStop = { ScrubInterruption.isAsked }
+    events.shouldStop = { Interruption.isAsked }
     events.progress = { printer.show($0) }
     events.finding = { printer.show($0) }
     let failures = Mutex<DeviceError?>(nil)
@@ -163,22 +163,5 @@ enum ScrubCommand {
           + "checked again")
     }
     return found
-  }
-}
-
-/// Signals that ask for an end.
-private enum ScrubInterruption {
-  private static let signals = Atomic(0)
-
-  static var isAsked: Bool { signals.load(ordering: .relaxed) > 0 }
-
-  static func listen() {
-    for number in [SIGINT, SIGTERM] {
-      _ = signal(number) { number in
-        if ScrubInterruption.signals.add(1, ordering: .relaxed).newValue > 1 {
-          _exit(128 + number)
-        }
-      }
-    }
   }
 }

@@ -131,6 +131,18 @@ internal import Testing
     return count
   }
 
+  /// The check finds nothing to say about what is left, as it is.
+  private static func expectSound(_ image: SimulatedDevice, _ comment: Comment) throws {
+    let device = try BlockDevice.open(simulated: image, mode: .readOnly)
+    defer { try? device.close() }
+    let volume = try Volume(media: VolumeOpener.open(devices: [device]))
+    var findings: [String] = []
+    var events = CheckEvents()
+    events.finding = { findings.append("\($0.pass) \($0.id): \($0.text)") }
+    let counts = try volume.check(CheckOptions(), events)
+    #expect(counts.isEmpty, "\(comment): \(findings.prefix(4).joined(separator: "\n"))")
+  }
+
   /// Power fails again while the volume is recovered and written: what was found stays.
   private static func crashAgain(
     _ left: (image: SimulatedDevice, atLeast: Int, atMost: Int), _ run: Run,
@@ -160,6 +172,7 @@ internal import Testing
   ) throws {
     try bare.engine.close()
     for device in bare.engine.media.devices { try device?.close() }
+    try expectSound(image, "\(comment), closed")
     let again = try open(image, seed: 97)
     defer { again.engine.letGo() }
     #expect(again.engine.wasClean, comment)
@@ -198,6 +211,7 @@ internal import Testing
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
       let left = try Self.crash(run, at: operation, Self.survivors(&random), comment)
+      try Self.expectSound(left.image, comment)
       if state % 4 == 0 {
         seen.insert(try Self.crashAgain(left, run, &random, comment))
         continue
