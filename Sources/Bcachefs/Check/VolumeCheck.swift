@@ -56,12 +56,20 @@ extension Volume {
   /// buckets, LRUs, backpointers, users of shared data, sectors of stripes, the tree of snapshots.
   ///
   /// - Returns: how many findings there are of each kind.
-  /// - Throws: `.cancelled`; what makes it impossible to go on. Damage is a finding.
+  /// - Throws: `.cancelled`; `.unsupported` for versions before 1.12 and after 1.13, where other
+  ///   things follow from keys; what makes it impossible to go on. Damage is a finding.
   /// - Complexity: all btrees are read, those of extents as often as `memoryBytes` makes necessary;
   ///   one lookup for each backpointer and one for each pointer.
   public func check(
     _ options: CheckOptions = CheckOptions(), _ events: CheckEvents = CheckEvents()
   ) throws(VolumeError) -> [FsckErrorID: Int] {
+    let version = superblock.version
+    guard VolumeCheck.versions.contains(version) else {
+      throw VolumeError(
+        .unsupported,
+        "the volume is of version \(version); only versions \(VolumeCheck.versions.lowerBound) to "
+          + "\(VolumeCheck.versions.upperBound) can be checked")
+    }
     let check = VolumeCheck(self, options, events)
     try check.run()
     return check.counts
@@ -69,6 +77,9 @@ extension Volume {
 }
 
 final class VolumeCheck {
+  /// What follows from keys is another thing before and after these.
+  static let versions: ClosedRange<MetadataVersion> = .rebalanceWorkAcctFix ... .native
+
   let volume: Volume
   let media: VolumeMedia
   let forest: BTreeForest

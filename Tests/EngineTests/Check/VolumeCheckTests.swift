@@ -31,4 +31,29 @@ internal import Testing
       }
     }
   }
+
+  @Test(.enabled(if: !SampleVolume.newest.isEmpty, "\(SampleVolume.newestMissing)"))
+  func newerFormatsAreRefusedByName() throws {
+    let sample = try #require(SampleVolume.newest.first { $0.name == "newest-plain" })
+    try withTemporaryFolder { folder in
+      let devices = try sample.unpack(into: folder).map {
+        try BlockDevice.open(path: $0, mode: .readOnly)
+      }
+      let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: .keyring))
+      let error = #expect(throws: VolumeError.self) { try volume.check() }
+      #expect(error?.code == .unsupported)
+    }
+  }
+
+  @Test func aCheckEndsWhenAsked() throws {
+    try withTemporaryFolder { folder in
+      let images = try SampleVolume.fixture("plain").unpack(into: folder)
+      let devices = try images.map { try BlockDevice.open(path: $0, mode: .readOnly) }
+      let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: .keyring))
+      var events = CheckEvents()
+      events.shouldStop = { true }
+      let error = #expect(throws: VolumeError.self) { try volume.check(CheckOptions(), events) }
+      #expect(error?.code == .cancelled)
+    }
+  }
 }

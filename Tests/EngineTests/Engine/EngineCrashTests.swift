@@ -205,7 +205,7 @@ internal import Testing
   func whatIsFoundAfterACrashWasCommitted(seed: UInt64) throws {
     let run = try Self.run(seed: seed, transactions: 1500)
     var random = SplitMix64(seed: seed &* 77)
-    let states = runsLongTests ? 25_000 : 60
+    let states = runsLongTests ? 25_000 : 500
     var seen: Set<Int> = []
     for state in 0..<states {
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
@@ -222,6 +222,7 @@ internal import Testing
       seen.insert(count)
       if state % 4 == 1 { try Self.reopen(bare, left.image, run, count, comment) }
     }
-    #expect(seen.count > states / 4)
+    // Flushes come every sixteenth transaction or so: there are not more moments to find.
+    #expect(seen.count > min(states / 4, 60))
   }
 }
