@@ -18,14 +18,15 @@ internal import BcachefsSupport
 extension Engine {
   /// Frees all buckets that can be.
   ///
+  /// - Parameter watermark: At least `.btree`: it makes room.
   /// - Returns: how many.
   @discardableResult
-  func discardBuckets() throws(VolumeError) -> Int {
+  func discardBuckets(_ watermark: Watermark = .btree) throws(VolumeError) -> Int {
     var count = 0
     var position: BPos? = .min
     while let start = position {
       let flushed = journal.flushedUpTo
-      let found = try run("discard", watermark: .btree) {
+      let found = try run("discard", watermark: watermark) {
         (transaction) throws(TransactionError) -> (BPos, isReady: Bool)? in
         guard let next = try transaction.next(.needDiscard, from: start) else { return nil }
         let bucket = next.key.position
@@ -43,13 +44,13 @@ extension Engine {
       guard let (bucket, isReady) = found else { break }
       position = bucket.successor
       guard isReady else { continue }
-      try discard(bucket)
+      try discard(bucket, watermark)
       count += 1
     }
     return count
   }
 
-  private func discard(_ bucket: BPos) throws(VolumeError) {
+  private func discard(_ bucket: BPos, _ watermark: Watermark) throws(VolumeError) {
     let index = UInt8(truncatingIfNeeded: bucket.inode)
     if let member = media.member(index), let device = media.device(index),
       device.supportsDiscard, store.superblock.members[Int(index)].discard
@@ -61,7 +62,7 @@ extension Engine {
         throw VolumeError(error)
       }
     }
-    try run("discard", watermark: .btree) { (transaction) throws(TransactionError) in
+    try run("discard", watermark: watermark) { (transaction) throws(TransactionError) in
       try transaction.changeBucket(bucket) { (alloc) throws(VolumeError) in
         alloc.needsDiscard = false
       }

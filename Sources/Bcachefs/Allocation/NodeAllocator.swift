@@ -10,6 +10,8 @@
 //   3. A bucket whose freeing is not flushed yet is left alone: after a crash its old contents may
 //      be wanted.
 //   4. Replicas go to different devices, those with most room behind them first.
+//   5. Where no device has a bucket for somebody who is not himself making room, room is made
+//      (Engine+MakeSpace.swift), and tried once more.
 // Invariants
 //   (1) No bucket is given out twice while it is open.
 //   (2) The last buckets of a device are left to those who are more urgent (`reserve`).
@@ -70,21 +72,31 @@ final class NodeAllocator: NodePlaces {
 
   func take(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation {
     if let returned = state.withLock({ $0.returned.popLast() }) { return returned }
+    if let found = try takePlaces(watermark) { return found }
+    if watermark < .reclaim, let engine = owner.withLock({ $0.engine }),
+      try engine.makeSpace(on: devices.map(\.index)), let found = try takePlaces(watermark)
+    {
+      return found
+    }
+    throw VolumeError(.limit, "no space: no device has a free bucket for a btree node")
+  }
+
+  private func takePlaces(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation? {
     var places: [ExtentPtr] = []
     for (device, member) in devices.shuffledByUse(state.withLock { $0.cursors }) {
       guard places.count < replicas else { break }
-      if let place = try takePlace(device, member) { places.append(place) }
+      if let place = try takePlace(device, member, watermark) { places.append(place) }
     }
     guard places.count == min(replicas, max(devices.count, 1)) else {
       for place in places { close(place) }
-      throw VolumeError(.limit, "no space: no device has a free bucket for a btree node")
+      return nil
     }
     return NodeAllocation(places: places)
   }
 
   /// Room on a device; nil when it has none.
   private func takePlace(
-    _ device: UInt8, _ member: MemberInfo
+    _ device: UInt8, _ member: MemberInfo, _ watermark: Watermark
   ) throws(VolumeError) -> ExtentPtr? {
     while true {
       let place: ExtentPtr? = state.withLock { state in
@@ -101,21 +113,28 @@ final class NodeAllocator: NodePlaces {
           device: device, offset: bucket.next - nodeSectors, generation: bucket.generation)
       }
       if let place { return place }
-      guard try openBucket(device, member) else { return nil }
+      guard try openBucket(device, member, watermark) else { return nil }
     }
   }
 
   /// Looks for a free bucket and makes it the one that nodes are put into.
   private func openBucket(
-    _ device: UInt8, _ member: MemberInfo
+    _ device: UInt8, _ member: MemberInfo, _ watermark: Watermark
   ) throws(VolumeError) -> Bool {
     guard let engine = owner.withLock({ $0.engine }) else {
       throw VolumeError(.cancelled, "the volume has been closed")
     }
     let start = state.withLock { $0.cursors[device] ?? member.firstBucket }
     let flushed = engine.journal.flushedUpTo
+    let reserve = watermark.reservedBuckets(
+      of: member.bucketCount,
+      nodesInBucket: member.bucketSizeSectors / nodeSectors)
+    let openCount = state.withLock { state in
+      UInt64(state.open.keys.count { $0.inode == UInt64(device) })
+    }
     let found = try engine.run("bucket_alloc", watermark: .interiorUpdates) {
       (transaction) throws(TransactionError) -> (BPos, generation: UInt8)? in
+      guard try transaction.freeBuckets(of: device) > reserve + openCount else { return nil }
       if let found = try transaction.freeBucket(device, from: start, flushed: flushed, self) {
         return found
       }
@@ -171,6 +190,15 @@ extension [(index: UInt8, member: MemberInfo)] {
 }
 
 extension Transaction {
+  /// How many buckets of a device are free, by its counters.
+  fileprivate func freeBuckets(of device: UInt8) throws(TransactionError) -> UInt64 {
+    let key = AccountingKey.deviceDataType(device: device, dataType: DataType.free.rawValue)
+    guard let found = try lookup(.accounting, key.position) else { return 0 }
+    return found.withValue { value in
+      value.byteCount < 8 ? 0 : UInt64(clamping: value[LEField<Int64>(0)])
+    }
+  }
+
   /// The first bucket at or behind a place that is free, closed, and whose freeing is flushed.
   fileprivate func freeBucket(
     _ device: UInt8, from start: UInt64, flushed: UInt64, _ allocator: NodeAllocator

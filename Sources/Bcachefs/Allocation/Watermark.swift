@@ -16,3 +16,22 @@ enum Watermark: UInt8, Sendable, Comparable, CaseIterable {
 
   static func < (a: Watermark, b: Watermark) -> Bool { a.rawValue < b.rawValue }
 }
+
+extension Watermark {
+  /// Nodes that those need who free space (`BTREE_NODE_RESERVE`).
+  private static var reservedNodes: UInt64 { 28 }
+
+  /// Free buckets of a device that are left to those who are more urgent
+  /// (`bch2_dev_buckets_reserved`).
+  func reservedBuckets(of count: UInt64, nodesInBucket: UInt64) -> UInt64 {
+    let perBucket = max(nodesInBucket, 1)
+    let nodes = (Self.reservedNodes + perBucket - 1) / perBucket
+    return switch self {
+    case .stripe: (count >> 6) + (count >> 6) + 2 * nodes
+    case .normal: (count >> 6) + 2 * nodes
+    case .copygc: 2 * nodes
+    case .btree: nodes
+    case .btreeCopygc, .reclaim, .interiorUpdates: 0
+    }
+  }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+// Volumes without room: cached data gives way, the last buckets are left to those who free some,
+// and what is refused is refused whole.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite struct FullVolumeTests {
+  private static let byteCount: UInt64 = 64 << 20
+  private static let bucketSectors: UInt64 = 128
+
+  private func makeDevice() throws -> SimulatedDevice {
+    let device = SimulatedDevice(byteCount: Self.byteCount, configuration: .init())
+    var setting = BuildSetting()
+    setting.byteCount = Self.byteCount
+    setting.bucketBytes = Self.bucketSectors * 512
+    setting.options[.btreeNodeSize] = 16 << 10
+    let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
+    try withTemporaryFolder { folder in _ = try setting.build(folder, on: [open]) }
+    try open.close()
+    return device
+  }
+
+  private func open(_ device: SimulatedDevice) throws -> BareEngine {
+    let bare = try BareEngine(
+      on: [try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)])
+    for btree in BareEngine.btrees where bare.engine.trees.root(btree) == nil {
+      bare.engine.trees.makeEmptyRoot(btree, sequence: bare.engine.nextNodeSequence())
+    }
+    return bare
+  }
+
+  private func freeBuckets(_ engine: Engine) throws -> [BPos] {
+    try engine.run("test_free") { (transaction) throws(TransactionError) in
+      var result: [BPos] = []
+      var walk = KeyWalk(.freespace, from: .min)
+      while let found = try transaction.next(&walk) {
+        let first = Positions.bucket(ofFreespace: found.key.start).offset
+        let end = Positions.bucket(ofFreespace: found.key.position).offset
+        result += (first..<end).map { Positions.bucket(device: 0, bucket: $0) }
+      }
+      return result
+    }
+  }
+
+  /// Puts an extent into each free bucket, up to so many that are left.
+  ///
+  /// - Returns: how many.
+  private func fill(_ engine: Engine, leaving left: Int, isCached: Bool) throws -> Int {
+    let buckets = try freeBuckets(engine).filter { !engine.allocator.isOpen($0) }
+    let chosen = buckets.prefix(max(0, buckets.count - left))
+    for (number, bucket) in chosen.enumerated() {
+      try engine.run("test_fill") { (transaction) throws(TransactionError) in
+        // Somebody may have taken it for nodes meanwhile.
+        let alloc = try transaction.bucket(bucket, .intent)
+        guard alloc.dataType == DataType.free.rawValue, !engine.allocator.isOpen(bucket) else {
+          return
+        }
+        let place = ExtentPtr(
+          device: 0, offset: bucket.offset * Self.bucketSectors, generation: alloc.generation,
+          isCached: isCached)
+        let words = [place.word]
+        unsafe transaction.update(
+          .extents,
+          BKey(
+            type: .extent, position: Self.position(number), size: UInt32(Self.bucketSectors),
+            valueU64s: 1), words.span.bytes)
+        try transaction.commit()
+      }
+    }
+    return chosen.count
+  }
+
+  private static func position(_ number: Int) -> BPos {
+    Positions.extent(inode: 5000, end: UInt64(number + 1) * bucketSectors, snapshot: .max)
+  }
+
+  private func insert(_ engine: Engine, _ numbers: Range<Int>) throws {
+    for number in numbers {
+      try engine.run("test_insert") { (transaction) throws(TransactionError) in
+        let mixed = UInt64(number) &* 0x9e37_79b9_7f4a_7c15
+        transaction.set(.xattrs, BPos(mixed >> 60, mixed & 0xffff_ffff, .max), UInt64(number))
+        try transaction.commit()
+      }
+    }
+  }
+
+  private func expectSound(_ bare: BareEngine, _ device: SimulatedDevice) throws {
+    bare.check()
+    try bare.engine.close()
+    for device in bare.engine.media.devices { try device?.close() }
+    let again = try BlockDevice.open(simulated: device, mode: .readOnly)
+    let volume = try Volume(media: VolumeOpener.open(devices: [again]))
+    var findings: [String] = []
+    var events = CheckEvents()
+    events.finding = { findings.append("\($0.id): \($0.text)") }
+    let counts = try volume.check(CheckOptions(), events)
+    #expect(counts.isEmpty, "\(findings.prefix(6).joined(separator: "\n"))")
+    try again.close()
+  }
+
+  @Test func cachedDataGivesWayToNodes() throws {
+    let device = try makeDevice()
+    let bare = try open(device)
+    let cached = try fill(bare.engine, leaving: 24, isCached: true)
+    #expect(cached > 500)
+    try insert(bare.engine, 0..<60_000)
+    let invalidated = bare.engine.store.counters[.bucketInvalidate]
+    #expect(invalidated > 16 && invalidated < UInt64(cached))
+    try expectSound(bare, device)
+  }
+
+  @Test func withoutRoomNothingIsDoneByHalvesAndDeletingMakesRoom() throws {
+    let device = try makeDevice()
+    let bare = try open(device)
+    let count = try fill(bare.engine, leaving: 24, isCached: false)
+    var number = 0
+    let error = #expect(throws: VolumeError.self) {
+      while number < 200_000 {
+        try insert(bare.engine, number..<number + 1)
+        number += 1
+      }
+    }
+    #expect(error?.code == .limit)
+    #expect(number > 1000)
+    #expect(try bare.contents(of: .xattrs).count == number)
+    // Who frees room may take the last of it.
+    for extent in 0..<count / 2 {
+      try bare.engine.run("test_delete", watermark: .reclaim) {
+        (transaction) throws(TransactionError) in
+        transaction.delete(.extents, Self.position(extent))
+        try transaction.commit()
+      }
+    }
+    try insert(bare.engine, number..<number + 20_000)
+    #expect(try bare.contents(of: .xattrs).count == number + 20_000)
+    try expectSound(bare, device)
+  }
+}
