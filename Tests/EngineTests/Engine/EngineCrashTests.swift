@@ -15,6 +15,8 @@ internal import Testing
 
 @Suite struct EngineCrashTests {
   private typealias Contents = [BTreeID: [BPos: UInt64]]
+  private static let compared = BareEngine.btrees + [.extents]
+  fileprivate static let bucketSectors: UInt64 = 128
   private static let counter = BPos(1 << 40, 0, .max)
 
   /// A change of one key.
@@ -50,10 +52,10 @@ internal import Testing
     var configuration = SimulatedDevice.Configuration()
     configuration.name = "device"
     configuration.recordsContents = true
-    let device = SimulatedDevice(byteCount: 256 << 20, configuration: configuration)
+    let device = SimulatedDevice(byteCount: 64 << 20, configuration: configuration)
     var setting = BuildSetting()
-    setting.byteCount = 256 << 20
-    setting.bucketBytes = 64 << 10
+    setting.byteCount = 64 << 20
+    setting.bucketBytes = bucketSectors * 512
     setting.options[.btreeNodeSize] = nodeBytes
     let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
     try withTemporaryFolder { folder in _ = try setting.build(folder, on: [open]) }
@@ -82,11 +84,17 @@ internal import Testing
           value: random.next() % 3 == 0 ? nil : random.next())
       }
       changes.append(Change(btree: .xattrs, position: counter, value: UInt64(number)))
-      try engine.run("test_crash") { (transaction) throws(TransactionError) in
+      let extent = Positions.extent(
+        inode: 5000 + random.next() % 4, end: (1 + random.next() % 64) * bucketSectors,
+        snapshot: .max)
+      let bucket = random.next() % 700
+      let change = try engine.run("test_crash") { (transaction) throws(TransactionError) in
         for change in changes { transaction.set(change.btree, change.position, change.value) }
+        let place = try transaction.toggleExtent(extent, inBucketFrom: bucket)
         try transaction.commit()
+        return Change(btree: .extents, position: extent, value: place?.word)
       }
-      run.changes.append(changes)
+      run.changes.append(changes + [change])
       switch random.next() % 16 {
       case 0:
         try engine.journal.flush(upTo: engine.journal.currentSequence)
@@ -118,14 +126,14 @@ internal import Testing
   ) throws -> Int {
     bare.check()
     var found: Contents = [:]
-    for btree in BareEngine.btrees where bare.engine.trees.root(btree) != nil {
+    for btree in compared where bare.engine.trees.root(btree) != nil {
       found[btree] = try bare.contents(of: btree)
     }
     let count = Int(found[.xattrs]?[counter] ?? 0)
     #expect(
       count >= atLeast && count <= atMost, "\(comment): \(count), not \(atLeast)...\(atMost)")
     let expected = run.contents(after: count)
-    for btree in BareEngine.btrees {
+    for btree in compared {
       #expect(found[btree] ?? [:] == expected[btree] ?? [:], "\(comment), \(btree)")
     }
     return count
@@ -205,7 +213,7 @@ internal import Testing
   func whatIsFoundAfterACrashWasCommitted(seed: UInt64) throws {
     let run = try Self.run(seed: seed, transactions: 1500)
     var random = SplitMix64(seed: seed &* 77)
-    let states = runsLongTests ? 25_000 : 500
+    let states = runsLongTests ? 25_000 : 250
     var seen: Set<Int> = []
     for state in 0..<states {
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
@@ -224,5 +232,36 @@ internal import Testing
     }
     // Flushes come every sixteenth transaction or so: there are not more moments to find.
     #expect(seen.count > min(states / 4, 60))
+  }
+}
+
+extension Transaction {
+  /// Takes an extent away, or puts one into a free bucket.
+  ///
+  /// - Returns: where it is, nil if there is none now.
+  fileprivate func toggleExtent(
+    _ position: BPos, inBucketFrom start: UInt64
+  ) throws(TransactionError) -> ExtentPtr? {
+    if try lookup(.extents, position, .intent) != nil {
+      delete(.extents, position)
+      return nil
+    }
+    var walk = KeyWalk(.freespace, from: BPos(0, start))
+    while let found = try next(&walk) {
+      let bucket = Positions.bucket(ofFreespace: found.key.start)
+      let alloc = try self.bucket(bucket, .intent)
+      guard !engine.allocator.isOpen(bucket), alloc.isFree else { continue }
+      let place = ExtentPtr(
+        device: 0, offset: bucket.offset * EngineCrashTests.bucketSectors,
+        generation: alloc.generation)
+      let words = [place.word]
+      unsafe update(
+        .extents,
+        BKey(
+          type: .extent, position: position, size: UInt32(EngineCrashTests.bucketSectors),
+          valueU64s: 1), words.span.bytes)
+      return place
+    }
+    return nil
   }
 }
