@@ -159,11 +159,10 @@ extension Volume {
       return
     }
     let node = try forest.nodes.node(pointer, btree: btree, level: level)
-    var position = max(first, node.minKey)
-    while position <= node.maxKey, let child = forest.firstKey(of: node, from: position) {
+    var children = NodeChildren(of: node, in: forest, from: first)
+    while let position = children.position, let child = children.next() {
       try visit(child, btree, level - 1, wanted, position, last, body)
-      guard child.key.position < last, let next = child.key.position.successor else { return }
-      position = next
+      guard child.key.position < last else { return }
     }
   }
 

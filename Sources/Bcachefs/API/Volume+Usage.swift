@@ -53,7 +53,7 @@ extension Volume {
     let cursor = BTreeCursor(onDisk, .accounting)
     while let found = try cursor.next() {
       guard found.key.type == .accounting, !isOfFile(found.key.position) else { continue }
-      counters[found.key.position] = try counts(found)
+      counters[found.key.position] = try found.counters()
       versions[found.key.position] = found.key.version
     }
     if let overlay = forest.overlay {
@@ -63,11 +63,7 @@ extension Volume {
         guard delta.key.type == .accounting, !isOfFile(position),
           versions[position] ?? .zero < delta.key.version
         else { continue }
-        let changes = try counts(delta)
-        let old = counters[position] ?? []
-        counters[position] = (0..<max(old.count, changes.count)).map { index in
-          (index < old.count ? old[index] : 0) &+ (index < changes.count ? changes[index] : 0)
-        }
+        counters[position, default: []].addCounters(try delta.counters())
       }
     }
     let isByteSwapped = superblock.swapsAccountingPositions
@@ -84,17 +80,6 @@ extension Volume {
     if case .inode = AccountingKey(position) { true } else { false }
   }
 
-  private func counts(_ found: KeyReference) throws(VolumeError) -> [Int64] {
-    try found.decoded { (value) throws(FormatError) in
-      let counts = try Accounting(decoding: value)
-      return (0..<min(counts.count, Accounting.maxCount)).map { counts[$0] }
-    }
-  }
-
-  /// Btree nodes that upstream reserves on each device: four updates of the deepest tree
-  /// (`BTREE_NODE_RESERVE`).
-  private static let btreeReserveNodes: UInt64 = 28
-
   /// Sectors of the members that take data, beyond the reserves (`c->capacity`).
   public var capacitySectors: UInt64 {
     let nodeSectors = UInt64(max(superblock[Superblock.Layout.btreeNodeSize], 1))
@@ -105,8 +90,7 @@ extension Volume {
       let bucketSectors = UInt64(member.bucketSizeSectors)
       let buckets = min(member.bucketCount, Member.maxBucketCount)
       capacity += (buckets - min(UInt64(member.firstBucket), buckets)) * bucketSectors
-      let nodesPerBucket = max(bucketSectors / nodeSectors, 1)
-      let btreeBuckets = (Self.btreeReserveNodes + nodesPerBucket - 1) / nodesPerBucket
+      let btreeBuckets = Watermark.btreeReserve(nodesInBucket: bucketSectors / nodeSectors)
       // Copygc needs its share of the buckets; each of three write points has one open.
       reserved += 2 * (2 * btreeBuckets + buckets >> 6 + 3) * bucketSectors
     }
@@ -158,5 +142,27 @@ extension UInt64 {
     let (product, overflow) = value.multipliedReportingOverflow(by: factor)
     let (sum, carry) = addingReportingOverflow(product)
     self = overflow || carry ? .max : sum
+  }
+}
+
+extension KeyReference {
+  /// The counters of an accounting key.
+  ///
+  /// - Throws: what decoding throws.
+  func counters() throws(VolumeError) -> [Int64] {
+    try decoded { (value) throws(FormatError) in
+      let counts = try Accounting(decoding: value)
+      return (0..<min(counts.count, Accounting.maxCount)).map { counts[$0] }
+    }
+  }
+}
+
+extension [Int64] {
+  /// Adds counters one by one; those that are missing are zero.
+  mutating func addCounters(_ deltas: [Int64]) {
+    for (index, delta) in deltas.enumerated() {
+      if index == count { append(0) }
+      self[index] &+= delta
+    }
   }
 }

@@ -14,20 +14,19 @@ struct DataTargets: Sendable {
   init(_ media: VolumeMedia) {
     let members = media.superblock.members
     let section = media.superblock.section(of: DiskGroupsSection.self)
-    labels = (0..<(section?.groups.count ?? 0)).map { group in
-      let closure = section?.closure(of: group) ?? []
-      return members.indices.prefix(64).reduce(0) { mask, index in
-        guard let own = members[index].groupIndex, closure.contains(own) else { return mask }
-        return mask | 1 << UInt64(index)
-      }
+    labels = (section?.groups ?? []).indices.map { group in
+      Self.mask(section?.members(of: group, among: members) ?? [])
     }
-    writable = members.indices.prefix(64).reduce(0) { mask, index in
-      guard members[index].isAlive, members[index].state == .rw,
-        members[index].dataAllowed.contains(.user), media.devices.indices.contains(index),
-        media.devices[index] != nil
-      else { return mask }
-      return mask | 1 << UInt64(index)
-    }
+    writable = Self.mask(
+      members.indices.filter { index in
+        members[index].isAlive && members[index].state == .rw
+          && members[index].dataAllowed.contains(.user) && media.devices.indices.contains(index)
+          && media.devices[index] != nil
+      })
+  }
+
+  private static func mask(_ members: [Int]) -> UInt64 {
+    members.reduce(0) { $1 < 64 ? $0 | 1 << UInt64($1) : $0 }
   }
 
   /// The members of a target; all for none.
@@ -58,11 +57,12 @@ struct DataTargets: Sendable {
       }
     }
     let target = DiskTarget(rawValue: wish.target)
-    guard target != .none, members(of: target) & writable != 0 else { return sectors }
+    let wanted = members(of: target)
+    guard target != .none, wanted & writable != 0 else { return sectors }
     var pointers = entries.pointers
     while let pointer = pointers.next() {
       let device = UInt64(pointer.ptr.device)
-      if !pointer.ptr.isCached, device > 63 || members(of: target) >> device & 1 == 0 {
+      if !pointer.ptr.isCached, device > 63 || wanted >> device & 1 == 0 {
         sectors += Int64(pointer.crc.compressedSize)
       }
     }

@@ -18,14 +18,18 @@ enum Watermark: UInt8, Sendable, Comparable, CaseIterable {
 }
 
 extension Watermark {
-  /// Nodes that those need who free space (`BTREE_NODE_RESERVE`).
-  private static var reservedNodes: UInt64 { 28 }
+  /// Buckets for the nodes that those need who free space: four updates of the deepest btree
+  /// (`BTREE_NODE_RESERVE`).
+  static func btreeReserve(nodesInBucket: UInt64) -> UInt64 {
+    let nodes: UInt64 = 28
+    let perBucket = max(nodesInBucket, 1)
+    return (nodes + perBucket - 1) / perBucket
+  }
 
   /// Free buckets of a device that are left to those who are more urgent
   /// (`bch2_dev_buckets_reserved`).
   func reservedBuckets(of count: UInt64, nodesInBucket: UInt64) -> UInt64 {
-    let perBucket = max(nodesInBucket, 1)
-    let nodes = (Self.reservedNodes + perBucket - 1) / perBucket
+    let nodes = Self.btreeReserve(nodesInBucket: nodesInBucket)
     return switch self {
     case .stripe: (count >> 6) + (count >> 6) + 2 * nodes
     case .normal: (count >> 6) + 2 * nodes

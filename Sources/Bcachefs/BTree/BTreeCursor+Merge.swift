@@ -22,6 +22,28 @@ extension BTreeForest {
   }
 }
 
+/// The keys of a node in order, with what the journal has.
+struct NodeChildren {
+  private let forest: BTreeForest
+  private let node: BTreeNode
+  /// Where the next one is looked for; nil at the end.
+  private(set) var position: BPos?
+
+  init(of node: BTreeNode, in forest: BTreeForest, from start: BPos = .min) {
+    self.forest = forest
+    self.node = node
+    position = max(start, node.minKey)
+  }
+
+  mutating func next() -> KeyReference? {
+    guard let start = position, start <= node.maxKey,
+      let child = forest.firstKey(of: node, from: start)
+    else { return nil }
+    position = child.key.position.successor
+    return child
+  }
+}
+
 extension BTreeCursor {
   /// The first key at or behind `start` of node and journal together.
   func firstMerged(

@@ -16,7 +16,7 @@ struct FileCounters {
   private let cursor: BTreeCursor
   private let isByteSwapped: Bool
   private var file: UInt64?
-  private var sums: [Int64] = [0, 0, 0]
+  private var sums: [Int64] = []
 
   init(_ check: VolumeCheck) {
     self.check = check
@@ -30,7 +30,7 @@ struct FileCounters {
   mutating func add(_ deltas: [Int64], ofFile number: UInt64) throws(VolumeError) {
     if let file, file != number { try finish() }
     file = number
-    for (index, delta) in deltas.enumerated() where index < sums.count { sums[index] &+= delta }
+    sums.addCounters(deltas)
   }
 
   /// Compares the counters of the file that came last.
@@ -41,7 +41,7 @@ struct FileCounters {
       check.expect(.inode(number: number), try counters(of: number), sums)
     }
     file = nil
-    sums = [0, 0, 0]
+    sums = []
   }
 
   private func counters(of number: UInt64) throws(VolumeError) -> [Int64] {
@@ -50,7 +50,7 @@ struct FileCounters {
     var version = BVersion.zero
     if let found = try? cursor.lookup(position), found.key.type == .accounting {
       version = found.key.version
-      result = Self.counters(found)
+      result = (try? found.counters()) ?? []
     }
     guard let overlay = check.forest.overlay else { return result }
     let rows = overlay.range(.accounting, 0)
@@ -59,18 +59,9 @@ struct FileCounters {
       let delta = overlay.reference(at: index)
       index += 1
       guard delta.key.type == .accounting, version < delta.key.version else { continue }
-      for (place, change) in Self.counters(delta).enumerated() {
-        if place == result.count { result.append(0) }
-        result[place] &+= change
-      }
+      result.addCounters((try? delta.counters()) ?? [])
     }
     return result
-  }
-
-  private static func counters(_ found: KeyReference) -> [Int64] {
-    found.withValue { value in
-      (0..<min(value.byteCount / 8, Accounting.maxCount)).map { value[LEField<Int64>($0 * 8)] }
-    }
   }
 
   /// Looks for counters of files that have nothing in a btree.

@@ -19,12 +19,7 @@ struct CounterSums {
   private(set) var sums: [AccountingKey: [Int64]] = [:]
 
   mutating func add(_ key: AccountingKey, _ deltas: [Int64]) {
-    var sum = sums[key] ?? []
-    for (index, delta) in deltas.enumerated() {
-      if index == sum.count { sum.append(0) }
-      sum[index] &+= delta
-    }
-    sums[key] = sum
+    sums[key, default: []].addCounters(deltas)
   }
 }
 
@@ -88,19 +83,21 @@ private struct AllocationRound {
   mutating func run(_ sums: inout CounterSums) throws(VolumeError) {
     try readGenerations()
     try markSuperblocks()
-    var marked = self
     try check.forEachNode { (pointer, btree, level) throws(VolumeError) in
-      marked.markNode(pointer, btree, &sums)
+      markNode(pointer, btree, level, &sums)
     }
     try check.forEachKey(of: .stripes) { (found) throws(VolumeError) in
-      marked.markStripe(found, &sums)
+      markStripe(found, &sums)
     }
     for btree in [BTreeID.extents, .reflink] {
       var file = FileCounters(check)
       try check.forEachKey(of: btree) { (found) throws(VolumeError) in
-        try marked.markExtent(found, btree, &sums, &file)
+        try markExtent(found, btree, &sums, &file)
       }
-      if isFirst { try file.finish(); try file.expectNoOthers(in: btree) }
+      if isFirst {
+        try file.finish()
+        try file.expectNoOthers(in: btree)
+      }
     }
     if isFirst {
       try check.forEachKey(of: .inodes) { (found) throws(VolumeError) in
@@ -110,7 +107,6 @@ private struct AllocationRound {
         }
       }
     }
-    self = marked
     try compareBuckets(&sums)
   }
 
@@ -170,19 +166,12 @@ private struct AllocationRound {
   // MARK: - Nodes
 
   private mutating func markNode(
-    _ pointer: KeyReference, _ btree: BTreeID, _ sums: inout CounterSums
+    _ pointer: KeyReference, _ btree: BTreeID, _ level: Int, _ sums: inout CounterSums
   ) {
     let sectors = check.forest.nodes.decoder.nodeBytes / 512
-    guard
-      let places = try? check.media.withEntries(
-        of: pointer,
-        { entries in
-          var places: [ExtentPtr] = []
-          var pointers = entries.pointers
-          while let decoded = pointers.next() { places.append(decoded.ptr) }
-          return places
-        })
-    else { return }
+    guard let (_, places) = try? check.forest.nodes.interpret(pointer, btree, level) else {
+      return
+    }
     for place in places { _ = mark(place, sectors, .btree, .dirty, pointer) }
     guard isFirst else { return }
     let total = Int64(sectors) * Int64(places.count)
@@ -226,7 +215,7 @@ private struct AllocationRound {
     let key = found.key
     switch key.type {
     case .reservation where isFirst:
-      let replicas: UInt8 = found.withValue { $0.byteCount >= 8 ? $0[LEField<UInt8>(4)] : 0 }
+      let replicas = found.withValue { (try? Reservation(decoding: $0))?.replicas ?? 0 }
       sums.add(.persistentReserved(replicas: replicas), [Int64(key.size)])
       return
     case .extent, .reflinkV: break
@@ -324,7 +313,7 @@ private struct AllocationRound {
       report(
         .stale_dirty_ptr, "\(kindText) stale dirty ptr: \(place.generation) < \(tally.generation)")
     }
-    if tally.dataType != 0, Self.family(tally.dataType) != Self.family(type.rawValue) {
+    if tally.dataType != 0, !DataType(rawValue: tally.dataType).sharesBuckets(with: type) {
       report(
         .ptr_bucket_data_type_mismatch,
         "gen \(tally.generation) different types of data in same bucket: "
@@ -339,14 +328,6 @@ private struct AllocationRound {
     }
     table[bucket] = tally
     return true
-  }
-
-  /// Types that may be in one bucket together count as one (`bucket_data_type`).
-  private static func family(_ type: UInt8) -> UInt8 {
-    switch DataType(rawValue: type) {
-    case .cached, .stripe: DataType.user.rawValue
-    default: type
-    }
   }
 
   private func compareBuckets(_ sums: inout CounterSums) throws(VolumeError) {

@@ -22,19 +22,18 @@ extension VolumeCheck {
       var result: [Expected] = []
       var pointers = entries.pointers
       while let pointer = pointers.next() {
-        guard !pointer.ptr.isCached, let bucket = bucket(of: pointer.ptr),
+        guard !pointer.ptr.isCached, bucket(of: pointer.ptr) != nil,
           let member = media.member(pointer.ptr.device),
           let sectors = isNode ? nodeSectors : pointer.diskSectors(of: found.key)
         else { continue }
         let type: DataType = isNode ? .btree : pointer.stripe != nil ? .stripe : .user
-        let offset =
-          (pointer.ptr.offset % member.bucketSizeSectors) << Positions.compressRatioShift
-          + (isNode ? 0 : UInt64(pointer.crc.offset))
+        let (position, offset) = Positions.backpointer(
+          device: pointer.ptr.device, sector: pointer.ptr.offset,
+          bucketSizeSectors: UInt32(member.bucketSizeSectors),
+          offset: isNode ? 0 : UInt64(pointer.crc.offset))
         result.append(
           Expected(
-            position: Positions.backpointer(
-              bucket: bucket, bucketSizeSectors: UInt32(member.bucketSizeSectors),
-              bucketOffset: offset),
+            position: position,
             value: Backpointer(
               btree: btree, level: UInt8(clamping: level), dataType: type.rawValue,
               bucketOffset: offset, bucketLength: UInt32(truncatingIfNeeded: sectors),

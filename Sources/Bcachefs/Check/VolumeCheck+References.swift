@@ -30,31 +30,44 @@ extension VolumeCheck {
   // MARK: - Shared extents
 
   func checkSharedExtents() throws(VolumeError) {
-    let atOnce = max(options.memoryBytes / MemoryLayout<SharedExtent>.stride, 16)
-    var start: BPos? = .min
-    var isFirst = true
-    while let from = start {
-      var table: [SharedExtent] = []
-      start = nil
-      let cursor = BTreeCursor(forest, .reflink)
-      cursor.seek(from)
-      while let found = cursor.nextReadable() {
-        try step()
-        guard Self.isShared(found.key.type) else { continue }
-        guard table.count < atOnce else {
-          start = found.key.position
-          break
-        }
-        table.append(
-          SharedExtent(start: found.key.start.offset, end: found.key.position.offset))
-      }
-      guard isFirst || !table.isEmpty else { return }
-      let covered = (isFirst ? 0 : table[0].start)..<(start == nil ? .max : table.last?.end ?? 0)
+    try inRounds(.reflink, rowBytes: MemoryLayout<SharedExtent>.stride) { found in
+      Self.isShared(found.key.type)
+        ? SharedExtent(start: found.key.start.offset, end: found.key.position.offset) : nil
+    } _: { (table, isFirst, isLast) throws(VolumeError) in
+      let covered = (isFirst ? 0 : table[0].start)..<(isLast ? .max : table.last?.end ?? 0)
       try forEachKey(of: .extents) { (found) throws(VolumeError) in
         guard found.key.type == .reflinkP else { return }
         count(found, &table, covered)
       }
-      try compare(table, from: from, isFirst: isFirst)
+      try compare(table)
+    }
+  }
+
+  /// Calls `body` with rows for the keys of a btree, as many at a time as fit; once without any,
+  /// where there are none.
+  private func inRounds<Row>(
+    _ btree: BTreeID, rowBytes: Int, _ row: (KeyReference) -> Row?,
+    _ body: (inout [Row], _ isFirst: Bool, _ isLast: Bool) throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    let atOnce = max(options.memoryBytes / rowBytes, 16)
+    var start: BPos? = .min
+    var isFirst = true
+    while let from = start {
+      var table: [Row] = []
+      start = nil
+      let cursor = BTreeCursor(forest, btree)
+      cursor.seek(from)
+      while let found = cursor.nextReadable() {
+        try step()
+        guard let row = row(found) else { continue }
+        guard table.count < atOnce else {
+          start = found.key.position
+          break
+        }
+        table.append(row)
+      }
+      guard isFirst || !table.isEmpty else { return }
+      try body(&table, isFirst, start == nil)
       isFirst = false
     }
   }
@@ -72,7 +85,7 @@ extension VolumeCheck {
     var next = max(
       pointer.index - min(pointer.index, UInt64(pointer.frontPad)), covered.lowerBound)
     guard next < end else { return }
-    var index = table.firstIndex(behind: next)
+    var index = table.firstIndex(notBefore: { $0.end <= next })
     while next < end {
       let extent = index < table.count ? table[index] : nil
       if let extent, extent.start <= next {
@@ -90,54 +103,31 @@ extension VolumeCheck {
     }
   }
 
-  private func compare(
-    _ table: [SharedExtent], from start: BPos, isFirst: Bool
-  ) throws(VolumeError) {
+  private func compare(_ table: [SharedExtent]) throws(VolumeError) {
     let cursor = BTreeCursor(forest, .reflink)
-    cursor.seek(start)
     for extent in table {
       try step()
-      while let found = cursor.nextReadable() {
-        guard found.key.position.offset >= extent.end else { continue }
-        let count: UInt64 = found.withValue { $0.byteCount < 8 ? 0 : $0[LEField<UInt64>(0)] }
-        if found.key.position.offset == extent.end, count != extent.users {
-          report(
-            .reflink_v_refcount_wrong,
-            "reflink key has wrong refcount:\n  \(text(found))\n  should be \(extent.users)")
-        }
-        break
-      }
+      guard let found = try? cursor.lookup(BPos(0, extent.end)) else { continue }
+      let count = found.withValue { (try? ReflinkHead(decoding: $0))?.refcount ?? 0 }
+      guard count != extent.users else { continue }
+      report(
+        .reflink_v_refcount_wrong,
+        "reflink key has wrong refcount:\n  \(text(found))\n  should be \(extent.users)")
     }
   }
 
   // MARK: - Stripes
 
   func checkStripes() throws(VolumeError) {
-    let atOnce = max(options.memoryBytes / 512, 16)
-    var start: BPos? = .min
-    var isFirst = true
-    while let from = start {
-      var table: [StripeUse] = []
-      start = nil
-      let cursor = BTreeCursor(forest, .stripes)
-      cursor.seek(from)
-      while let found = cursor.nextReadable() {
-        try step()
-        guard found.key.type == .stripe,
-          let blocks = found.withValue({ try? StripeBlocks(decoding: $0) })
-        else { continue }
-        guard table.count < atOnce else {
-          start = found.key.position
-          break
-        }
-        table.append(
-          StripeUse(
-            index: found.key.position.offset, blocks: blocks,
-            sectors: [Int64](repeating: 0, count: blocks.places.count)))
-      }
-      guard isFirst || !table.isEmpty else { return }
-      let covered =
-        (isFirst ? 0 : table[0].index)...(start == nil ? .max : table.last?.index ?? 0)
+    try inRounds(.stripes, rowBytes: 512) { found -> StripeUse? in
+      guard found.key.type == .stripe,
+        let blocks = found.withValue({ try? StripeBlocks(decoding: $0) })
+      else { return nil }
+      return StripeUse(
+        index: found.key.position.offset, blocks: blocks,
+        sectors: [Int64](repeating: 0, count: blocks.places.count))
+    } _: { (table, isFirst, isLast) throws(VolumeError) in
+      let covered = (isFirst ? 0 : table[0].index)...(isLast ? .max : table.last?.index ?? 0)
       for btree in [BTreeID.extents, .reflink] {
         try forEachKey(of: btree) { (found) throws(VolumeError) in
           guard found.key.type == .extent || found.key.type == .reflinkV else { return }
@@ -145,7 +135,6 @@ extension VolumeCheck {
         }
       }
       try compare(table)
-      isFirst = false
     }
   }
 
@@ -163,7 +152,8 @@ extension VolumeCheck {
       guard let stripe = pointer.stripe, covered.contains(stripe.stripe),
         let sectors = pointer.diskSectors(of: found.key)
       else { continue }
-      guard let index = table.index(of: stripe.stripe) else {
+      let index = table.firstIndex(notBefore: { $0.index < stripe.stripe })
+      guard index < table.count, table[index].index == stripe.stripe else {
         report(
           .ptr_to_missing_stripe,
           "pointer to nonexistent stripe \(stripe.stripe)\nwhile marking \(text(found))")
@@ -201,25 +191,14 @@ extension VolumeCheck {
   }
 }
 
-extension [SharedExtent] {
-  /// The first that ends behind a sector.
-  fileprivate func firstIndex(behind sector: UInt64) -> Int {
+extension Array {
+  /// The first element of a sorted array that is not before what is looked for.
+  fileprivate func firstIndex(notBefore isBefore: (Element) -> Bool) -> Int {
     var (low, high) = (0, count)
     while low < high {
       let middle = (low + high) / 2
-      if self[middle].end <= sector { low = middle + 1 } else { high = middle }
+      if isBefore(self[middle]) { low = middle + 1 } else { high = middle }
     }
     return low
-  }
-}
-
-extension [StripeUse] {
-  fileprivate func index(of stripe: UInt64) -> Int? {
-    var (low, high) = (0, count)
-    while low < high {
-      let middle = (low + high) / 2
-      if self[middle].index < stripe { low = middle + 1 } else { high = middle }
-    }
-    return low < count && self[low].index == stripe ? low : nil
   }
 }

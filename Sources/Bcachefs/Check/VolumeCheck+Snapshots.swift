@@ -7,14 +7,6 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension VolumeCheck {
-  private func subvolume(_ id: UInt32) -> Subvolume? {
-    let cursor = BTreeCursor(forest, .subvolumes)
-    guard let found = try? cursor.lookup(BPos(0, UInt64(id))), found.key.type == .subvolume else {
-      return nil
-    }
-    return found.withValue { try? Subvolume(decoding: $0) }
-  }
-
   func checkSnapshotTrees() throws(VolumeError) {
     try forEachKey(of: .snapshotTrees) { (found) throws(VolumeError) in
       guard found.key.type == .snapshotTree,
@@ -26,7 +18,7 @@ extension VolumeCheck {
           .snapshot_tree_to_missing_snapshot,
           "snapshot tree points to missing/incorrect snapshot:\n  \(text(found))")
       }
-      guard let subvolume = subvolume(tree.masterSubvolume) else {
+      guard let subvolume = try? volume.subvolume(tree.masterSubvolume) else {
         return report(
           .snapshot_tree_to_missing_subvol,
           "snapshot tree points to missing subvolume:\n  \(text(found))")
@@ -52,7 +44,7 @@ extension VolumeCheck {
       else { return }
       checkRelatives(id, own, found)
       if own.isSubvolume && !own.isDeleted {
-        if subvolume(own.subvolume)?.snapshot != id {
+        if (try? volume.subvolume(own.subvolume))?.snapshot != id {
           report(
             .subvol_snapshot_bad,
             "snapshot node \(id) has wrong BCH_SNAPSHOT_SUBVOL:\n  \(text(found))")

@@ -31,7 +31,8 @@ extension VolumeCheck {
     guard level > 0 else { return }
     var previous: KeyReference?
     var start: BPos? = node.minKey
-    try forEachChild(of: node) { (child) throws(VolumeError) in
+    var children = NodeChildren(of: node, in: forest)
+    while let child = children.next() {
       if let own = minKey(of: child), own != start {
         report(
           .btree_node_topology_bad_min_key,

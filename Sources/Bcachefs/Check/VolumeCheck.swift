@@ -185,20 +185,8 @@ final class VolumeCheck {
     guard level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) else {
       return
     }
-    try forEachChild(of: node) { (child) throws(VolumeError) in
-      try visit(child, btree, level - 1, body)
-    }
-  }
-
-  func forEachChild(
-    of node: BTreeNode, _ body: (KeyReference) throws(VolumeError) -> Void
-  ) throws(VolumeError) {
-    var position = node.minKey
-    while position <= node.maxKey, let child = forest.firstKey(of: node, from: position) {
-      try body(child)
-      guard let next = child.key.position.successor else { return }
-      position = next
-    }
+    var children = NodeChildren(of: node, in: forest)
+    while let child = children.next() { try visit(child, btree, level - 1, body) }
   }
 
   /// The bucket that a pointer leads into; nil where there is no such device or bucket.

@@ -124,12 +124,8 @@ extension Engine {
       var table = SnapshotTable()
       var walk = KeyWalk(.snapshots, from: .min)
       while let found = try transaction.next(&walk) {
-        guard found.key.type == .snapshot, let id = UInt32(exactly: found.key.position.offset)
-        else { continue }
         do throws(FormatError) {
-          table[id] = try found.withValue { (value) throws(FormatError) in
-            try Snapshot(decoding: value)
-          }
+          try found.withValue { (value) throws(FormatError) in try table.add(found.key, value) }
         } catch {
           throw .failed(VolumeError(error))
         }

@@ -314,11 +314,8 @@ struct AllocationTables {
     _ space: BucketSpace, sector: UInt64, sectors: UInt32, btree: BTreeID, level: UInt8,
     dataType: DataType, position: BPos
   ) -> NodeBackpointer {
-    let bucketSectors = UInt64(space.bucketSectors)
-    let bucket = Positions.bucket(device: space.device, bucket: sector / bucketSectors)
-    let offset = (sector % bucketSectors) << Positions.compressRatioShift
-    let keyPosition = Positions.backpointer(
-      bucket: bucket, bucketSizeSectors: space.bucketSectors, bucketOffset: offset)
+    let (keyPosition, offset) = Positions.backpointer(
+      device: space.device, sector: sector, bucketSizeSectors: space.bucketSectors)
     return NodeBackpointer(
       key: BKey(
         type: .backpointer, position: keyPosition, valueU64s: Backpointer.encodedU64s),

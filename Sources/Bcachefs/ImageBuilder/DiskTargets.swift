@@ -37,12 +37,10 @@ struct DiskTargets {
     case .none: return []
     case .device(let index): return [index]
     case .label(let group):
-      let groups = volume.superblock.section(of: DiskGroupsSection.self)?.closure(of: group) ?? []
-      let members = volume.superblock.members
-      return Set(
-        spaces.map(\.device).filter { device in
-          members[Int(device)].groupIndex.map(groups.contains) ?? false
-        })
+      let members =
+        volume.superblock.section(of: DiskGroupsSection.self)?
+        .members(of: group, among: volume.superblock.members) ?? []
+      return Set(spaces.map(\.device).filter { members.contains(Int($0)) })
     }
   }
 }

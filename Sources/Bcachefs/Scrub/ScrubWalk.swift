@@ -58,11 +58,9 @@ final class ScrubWalk {
     guard depth < Self.depthMax, !wasChecked(end, btree, level) else { return true }
     // If it cannot be read, what is below is not known; it will be found bad itself.
     if level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) {
-      var position = node.minKey
-      while position <= node.maxKey, let child = forest.firstKey(of: node, from: position) {
+      var children = NodeChildren(of: node, in: forest)
+      while let child = children.next() {
         guard visit(child, btree, level - 1, depth: depth + 1) else { return false }
-        guard let next = child.key.position.successor else { break }
-        position = next
       }
     }
     add(pointer, btree, level)
@@ -172,19 +170,14 @@ final class ScrubWalk {
 
   private func copy(of pointer: DecodedPtr, _ key: BKey, _ subject: Int) -> ScrubCopy {
     let crc = pointer.crc
-    var counted = key.size
-    if crc.isCompressed, crc.uncompressedSize > 0 {
-      let product = UInt64(key.size) * UInt64(crc.compressedSize)
-      let size = UInt64(crc.uncompressedSize)
-      counted = UInt32(clamping: (product + size - 1) / size)
-    }
     let whole = crc.isEncoded
     return ScrubCopy(
       device: pointer.ptr.device, dataType: pointer.ptr.isCached ? .cached : .user,
       sector: pointer.ptr.offset + (whole ? 0 : UInt64(crc.offset)),
       // Nothing was ever written there, though accounting counts it.
       sectorCount: pointer.ptr.isUnwritten ? 0 : whole ? crc.compressedSize : key.size,
-      countedSectors: counted, subject: subject,
+      countedSectors: UInt32(clamping: pointer.diskSectors(of: key) ?? Int64(key.size)),
+      subject: subject,
       check: crc.checksumType == 0 || pointer.ptr.isUnwritten
         ? .readable : .extent(crc, key.version))
   }

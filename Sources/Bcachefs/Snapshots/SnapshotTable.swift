@@ -25,18 +25,21 @@ struct SnapshotTable: Sendable {
   init(_ forest: BTreeForest) throws(VolumeError) {
     let cursor = BTreeCursor(forest, .snapshots)
     while let found = try cursor.next() {
-      guard found.key.type == .snapshot, let id = UInt32(exactly: found.key.position.offset) else {
-        continue
-      }
       do throws(FormatError) {
-        nodes[id] = try found.withValue { (value) throws(FormatError) in
-          try Snapshot(decoding: value)
-        }
+        try found.withValue { (value) throws(FormatError) in try add(found.key, value) }
       } catch {
         throw VolumeError(error)
       }
     }
     number()
+  }
+
+  /// Takes in a key of the snapshots btree, if it is a snapshot; shown once the tree is numbered.
+  ///
+  /// - Throws: what decoding throws.
+  mutating func add(_ key: BKey, _ value: RawSpan) throws(FormatError) {
+    guard key.type == .snapshot, let id = UInt32(exactly: key.position.offset) else { return }
+    nodes[id] = try Snapshot(decoding: value)
   }
 
   private func parent(of id: UInt32) -> UInt32? {

@@ -111,7 +111,7 @@ final class Transaction: @unchecked Sendable {
   var held = HeldLocks()
   var paths: TreePaths
   var arena = KeyArena()
-  var updates: UnsafeMutablePointer<TransactionUpdate>
+  private(set) var updates: UnsafeMutablePointer<TransactionUpdate>
   private(set) var updateCount = 0
   private var updateCapacity = 64
   /// Journal entries of the transaction's own, whole, and their words.

@@ -59,7 +59,7 @@ extension Transaction {
     case .extent, .reflinkV: try markExtent(found, btree, isInsert: isInsert)
     case .reflinkP: try releaseReferences(of: found)
     case .reservation:
-      let replicas: UInt8 = found.withValue { $0.byteCount >= 8 ? $0[LEField<UInt8>(4)] : 0 }
+      let replicas = found.withValue { (try? Reservation(decoding: $0))?.replicas ?? 0 }
       account(
         .persistentReserved(replicas: replicas),
         [isInsert ? Int64(found.key.size) : -Int64(found.key.size)])
@@ -76,7 +76,8 @@ extension Transaction {
     let sign: Int64 = isInsert ? 1 : -1
     var sums = ExtentSums()
     try found.withValue { (value) throws(TransactionError) in
-      var pointers = try entries(key, value).pointers
+      let entries = try entries(key, value)
+      var pointers = entries.pointers
       while let pointer = pointers.next() {
         guard let size = pointer.diskSectors(of: key) else {
           throw .failed(
@@ -90,7 +91,7 @@ extension Transaction {
           try count(pointer.ptr, in: stripe, sectors)
         }
       }
-      try markRebalance(found.key, value, btree, sign: sign)
+      markRebalance(entries, of: key, sign: sign)
     }
     sums.forEachCount(of: key, sign: sign) { account($0, $1) }
   }
@@ -126,7 +127,7 @@ extension Transaction {
       device: place.device, bucket: place.offset / member.bucketSizeSectors)
     let isStriped = pointer.stripe != nil
     let type = isStriped ? DataType.stripe : DataType.user
-    let outcome = try count(
+    let isStale = try count(
       place, sectors, type, in: bucket, of: key,
       isStriped ? \.stripeSectors : place.isCached ? \.cachedSectors : \.dirtySectors)
     if !place.isCached {
@@ -135,34 +136,25 @@ extension Transaction {
         bucketLength: UInt32(truncatingIfNeeded: sectors.magnitude), position: key.position)
       try setBackpointer(of: place, value, isSet: sectors > 0)
     }
-    return outcome == .stale
+    return isStale
   }
 
   // MARK: - Buckets
 
-  enum BucketOutcome {
-    case counted
-    /// A cached pointer to what is not there any more.
-    case stale
-    /// What was there contradicts the pointer that goes: the bucket stays as it is.
-    case inconsistent
-  }
-
   /// Adds to the sectors that a bucket holds of a kind, and gives it the type of what it holds
   /// (`bch2_bucket_ref_update`).
+  ///
+  /// - Returns: Whether the pointer is stale: a cached one to what is not there any more.
+  @discardableResult
   func count(
     _ place: ExtentPtr, _ sectors: Int64, _ type: DataType, in bucket: BPos, of key: BKey,
     _ field: WritableKeyPath<AllocV4, UInt32>
-  ) throws(TransactionError) -> BucketOutcome {
+  ) throws(TransactionError) -> Bool {
     var alloc = try self.bucket(bucket, .intent)
-    if place.isCached, alloc.generation != place.generation,
-      alloc.contradiction(to: place, type) == .stale_dirty_ptr
-    {
-      return .stale
-    }
     if let id = alloc.contradiction(to: place, type) {
+      if place.isCached, id == .stale_dirty_ptr { return true }
       try note(id, bucket, alloc, place, key, isInsert: sectors > 0)
-      return .inconsistent
+      return false
     }
     if let sum = UInt32(exactly: Int64(alloc[keyPath: field]) + sectors) {
       alloc[keyPath: field] = sum
@@ -173,7 +165,7 @@ extension Transaction {
     }
     alloc.dataType = alloc.derivedDataType(type.rawValue)
     put(alloc, at: bucket, flags: [])
-    return .counted
+    return false
   }
 
   /// Takes note that a bucket and a pointer contradict each other.
@@ -196,10 +188,7 @@ extension Transaction {
 
   // MARK: - Rebalance
 
-  private func markRebalance(
-    _ key: BKey, _ value: RawSpan, _ btree: BTreeID, sign: Int64
-  ) throws(TransactionError) {
-    let entries = try entries(key, value)
+  private func markRebalance(_ entries: ExtentEntries, of key: BKey, sign: Int64) {
     guard let wish = entries.rebalance else { return }
     let sectors = engine.targets.sectorsToRebalance(entries, wish)
     guard sectors != 0 else { return }
@@ -219,17 +208,9 @@ extension AllocV4 {
     if ahead > 0 { return .ptr_gen_newer_than_bucket_gen }
     if -Int(ahead) > Int(Self.maxGenerationLag) { return .ptr_too_stale }
     if ahead != 0 { return .stale_dirty_ptr }
-    if !isEmpty, Self.family(dataType) != Self.family(type.rawValue) {
+    if !isEmpty, !DataType(rawValue: dataType).sharesBuckets(with: type) {
       return .ptr_bucket_data_type_mismatch
     }
     return nil
-  }
-
-  /// Types that may be in one bucket together count as one (`bucket_data_type`).
-  private static func family(_ type: UInt8) -> UInt8 {
-    switch DataType(rawValue: type) {
-    case .cached, .stripe: DataType.user.rawValue
-    default: type
-    }
   }
 }

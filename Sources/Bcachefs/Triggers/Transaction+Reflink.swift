@@ -16,7 +16,7 @@ extension TransactionUpdate {
   /// Whether it is an indirect extent that nobody uses.
   var isIndirectWithoutUsers: Bool {
     guard type == .reflinkV || type == .indirectInlineData else { return false }
-    return view.withValue { $0.byteCount < 8 || $0[LEField<UInt64>(0)] == 0 }
+    return view.withValue { (try? ReflinkHead(decoding: $0))?.refcount ?? 0 } == 0
   }
 }
 
@@ -89,9 +89,10 @@ extension Transaction {
           "\(user): points to sector \(sector) of the reflink btree, where there is no indirect "
             + "extent"))
     }
-    let count: UInt64 = found.withValue { $0.byteCount < 8 ? 0 : $0[LEField<UInt64>(0)] }
+    let count = found.withValue { (try? ReflinkHead(decoding: $0))?.refcount ?? 0 }
     let (sum, overflow) = count.addingReportingOverflow(UInt64(bitPattern: delta))
-    guard delta > 0 ? !overflow && found.key.valueByteCount >= 8 : count > 0 else {
+    guard delta > 0 ? !overflow && found.key.valueByteCount >= ReflinkHead.byteCount : count > 0
+    else {
       engine.store.recordFinding(.reflink_v_refcount_wrong)
       engine.store.noteInconsistency()
       throw .failed(

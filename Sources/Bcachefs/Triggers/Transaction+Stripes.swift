@@ -83,7 +83,7 @@ extension Transaction {
     }
     if isParity {
       let sectors = Int64(stripe.sectors)
-      _ = try count(
+      try count(
         place, isInsert ? sectors : -sectors, type, in: bucket, of: key, \.dirtySectors)
     }
     try changeBucket(bucket) { (alloc) throws(VolumeError) in

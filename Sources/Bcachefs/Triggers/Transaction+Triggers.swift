@@ -174,13 +174,12 @@ extension Transaction {
   func setBackpointer(
     of place: ExtentPtr, _ backpointer: Backpointer, isSet: Bool
   ) throws(TransactionError) {
-    let member = try member(place.device)
-    let bucketSectors = member.bucketSizeSectors
-    let bucket = Positions.bucket(device: place.device, bucket: place.offset / bucketSectors)
     var value = backpointer
-    value.bucketOffset += (place.offset % bucketSectors) << Positions.compressRatioShift
-    let key = Positions.backpointer(
-      bucket: bucket, bucketSizeSectors: UInt32(bucketSectors), bucketOffset: value.bucketOffset)
+    let (key, offset) = Positions.backpointer(
+      device: place.device, sector: place.offset,
+      bucketSizeSectors: UInt32(try member(place.device).bucketSizeSectors),
+      offset: backpointer.bucketOffset)
+    value.bucketOffset = offset
     guard isSet else { return delete(.backpointers, key) }
     var words = InlineArray<4, UInt64>(repeating: 0)
     var span = words.mutableSpan

@@ -186,6 +186,12 @@ public struct DiskGroupsSection: SuperblockSectionContents {
     }
   }
 
+  /// Which members a group names: those whose label it is, or is part of it.
+  public func members(of index: Int, among members: [Member]) -> [Int] {
+    let groups = closure(of: index)
+    return members.indices.filter { members[$0].groupIndex.map(groups.contains) ?? false }
+  }
+
   /// The indices of a group and of all that are part of it: what a target means.
   public func closure(of index: Int) -> Set<Int> {
     Set(

@@ -180,6 +180,18 @@ extension AllocV4 {
   }
 }
 
+extension DataType {
+  /// Whether data of both types may be in one bucket (`bucket_data_type`).
+  public func sharesBuckets(with other: DataType) -> Bool { family == other.family }
+
+  private var family: DataType {
+    switch self {
+    case .cached, .stripe: .user
+    default: self
+    }
+  }
+}
+
 // MARK: - Validation
 
 extension AllocV4 {

@@ -121,6 +121,22 @@ public enum Positions {
     return BPos(bucket.inode, sector << compressRatioShift &+ bucketOffset)
   }
 
+  /// Where the backpointer of something at a sector stands, and its `bucketOffset`.
+  ///
+  /// - Parameters:
+  ///   - offset: Sectors into the decompressed extent of which it is the part (`ExtentCrc.offset`).
+  /// - Precondition: the bucket size is not 0.
+  @inlinable public static func backpointer(
+    device: UInt8, sector: UInt64, bucketSizeSectors: UInt32, offset: UInt64 = 0
+  ) -> (position: BPos, bucketOffset: UInt64) {
+    let size = UInt64(bucketSizeSectors)
+    let bucketOffset = (sector % size) << compressRatioShift &+ offset
+    let position = backpointer(
+      bucket: bucket(device: device, bucket: sector / size), bucketSizeSectors: bucketSizeSectors,
+      bucketOffset: bucketOffset)
+    return (position, bucketOffset)
+  }
+
   /// The bucket that a backpointer lies in (`bp_pos_to_bucket`).
   ///
   /// - Precondition: the bucket size is not 0.

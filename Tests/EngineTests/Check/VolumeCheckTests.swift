@@ -21,13 +21,12 @@ internal import Testing
       let unlock = UnlockSource(ask: { _ in sample.passphrase })
       let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: unlock))
       for memory in [1 << 30, 0] {
-        var findings: [String] = []
         var options = CheckOptions()
         options.memoryBytes = memory
-        var events = CheckEvents()
-        events.finding = { findings.append("\($0.pass) \($0.id): \($0.text)") }
-        let counts = try volume.check(options, events)
-        #expect(counts.isEmpty, "\(findings.count): \(findings.prefix(6).joined(separator: "\n"))")
+        let findings = try volume.findings(options)
+        #expect(
+          findings.isEmpty,
+          "\(findings.count): \(findings.prefix(6).joined(separator: "\n"))")
       }
     }
   }

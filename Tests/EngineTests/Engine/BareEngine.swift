@@ -48,10 +48,8 @@ struct BareEngine {
     setting.options[.btreeNodeSize] = nodeBytes
     let devices = try setting.makeDevices()
     try withTemporaryFolder { folder in _ = try setting.build(folder, on: devices) }
-    try self.init(on: devices, places: 1 << 30, cacheBytes: cacheBytes, seed: seed)
-    for btree in Self.btrees where engine.trees.root(btree) == nil {
-      engine.trees.makeEmptyRoot(btree, sequence: engine.nextNodeSequence())
-    }
+    self = try BareEngine(on: devices, places: 1 << 30, cacheBytes: cacheBytes, seed: seed)
+      .withRoots()
   }
 
   /// Opens what is on devices.
@@ -70,6 +68,14 @@ struct BareEngine {
         CountedPlaces(from: $0 / 512, to: devices[0].byteCount / 512, nodeSectors: nodeSectors)
       },
       EngineOptions(cacheBytes: cacheBytes, seed: seed))
+  }
+
+  /// With roots for the btrees that tests write to.
+  func withRoots() -> BareEngine {
+    for btree in Self.btrees where engine.trees.root(btree) == nil {
+      engine.trees.makeEmptyRoot(btree, sequence: engine.nextNodeSequence())
+    }
+    return self
   }
 
   /// All keys of a btree.
@@ -97,5 +103,45 @@ extension Transaction {
     let words = [value]
     unsafe update(
       btree, BKey(type: .cookie, position: position, valueU64s: 1), words.span.bytes)
+  }
+
+  /// Puts an extent into a bucket of a `SmallVolume`.
+  ///
+  /// - Returns: Where it is; nil if the bucket is not free, or somebody has taken it for nodes.
+  func putExtent(
+    _ position: BPos, in bucket: BPos, isCached: Bool = false
+  ) throws(TransactionError) -> ExtentPtr? {
+    let alloc = try self.bucket(bucket, .intent)
+    guard alloc.isFree, !engine.allocator.isOpen(bucket) else { return nil }
+    let place = ExtentPtr(
+      device: 0, offset: bucket.offset * SmallVolume.bucketSectors, generation: alloc.generation,
+      isCached: isCached)
+    let words = [place.word]
+    unsafe update(
+      .extents,
+      BKey(
+        type: .extent, position: position, size: UInt32(SmallVolume.bucketSectors), valueU64s: 1),
+      words.span.bytes)
+    return place
+  }
+}
+
+/// A volume of 64 MiB, in buckets of 64 KiB.
+enum SmallVolume {
+  static let byteCount: UInt64 = 64 << 20
+  static let bucketSectors: UInt64 = 128
+
+  static func make(
+    nodeBytes: UInt64, _ configuration: SimulatedDevice.Configuration = .init()
+  ) throws -> SimulatedDevice {
+    let device = SimulatedDevice(byteCount: byteCount, configuration: configuration)
+    var setting = BuildSetting()
+    setting.byteCount = byteCount
+    setting.bucketBytes = bucketSectors * 512
+    setting.options[.btreeNodeSize] = nodeBytes
+    let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
+    try withTemporaryFolder { folder in _ = try setting.build(folder, on: [open]) }
+    try open.close()
+    return device
   }
 }

@@ -16,7 +16,6 @@ internal import Testing
 @Suite struct EngineCrashTests {
   private typealias Contents = [BTreeID: [BPos: UInt64]]
   private static let compared = BareEngine.btrees + [.extents]
-  fileprivate static let bucketSectors: UInt64 = 128
   private static let counter = BPos(1 << 40, 0, .max)
 
   /// A change of one key.
@@ -52,15 +51,7 @@ internal import Testing
     var configuration = SimulatedDevice.Configuration()
     configuration.name = "device"
     configuration.recordsContents = true
-    let device = SimulatedDevice(byteCount: 64 << 20, configuration: configuration)
-    var setting = BuildSetting()
-    setting.byteCount = 64 << 20
-    setting.bucketBytes = bucketSectors * 512
-    setting.options[.btreeNodeSize] = nodeBytes
-    let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
-    try withTemporaryFolder { folder in _ = try setting.build(folder, on: [open]) }
-    try open.close()
-    return device
+    return try SmallVolume.make(nodeBytes: nodeBytes, configuration)
   }
 
   /// A workload on one thread: so the seed decides everything.
@@ -68,11 +59,7 @@ internal import Testing
     var random = SplitMix64(seed: seed)
     let device = try device(nodeBytes: seed % 2 == 0 ? 4 << 10 : 16 << 10)
     let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
-    let bare = try BareEngine(on: [open], seed: seed)
-    let engine = bare.engine
-    for btree in BareEngine.btrees where engine.trees.root(btree) == nil {
-      engine.trees.makeEmptyRoot(btree, sequence: engine.nextNodeSequence())
-    }
+    let engine = try BareEngine(on: [open], seed: seed).withRoots().engine
     var run = Run(device: device)
     run.start = device.operationCount
     run.flushes.append((run.start, 0))
@@ -85,7 +72,7 @@ internal import Testing
       }
       changes.append(Change(btree: .xattrs, position: counter, value: UInt64(number)))
       let extent = Positions.extent(
-        inode: 5000 + random.next() % 4, end: (1 + random.next() % 64) * bucketSectors,
+        inode: 5000 + random.next() % 4, end: (1 + random.next() % 64) * SmallVolume.bucketSectors,
         snapshot: .max)
       let bucket = random.next() % 700
       let change = try engine.run("test_crash") { (transaction) throws(TransactionError) in
@@ -137,18 +124,6 @@ internal import Testing
       #expect(found[btree] ?? [:] == expected[btree] ?? [:], "\(comment), \(btree)")
     }
     return count
-  }
-
-  /// The check finds nothing to say about what is left, as it is.
-  private static func expectSound(_ image: SimulatedDevice, _ comment: Comment) throws {
-    let device = try BlockDevice.open(simulated: image, mode: .readOnly)
-    defer { try? device.close() }
-    let volume = try Volume(media: VolumeOpener.open(devices: [device]))
-    var findings: [String] = []
-    var events = CheckEvents()
-    events.finding = { findings.append("\($0.pass) \($0.id): \($0.text)") }
-    let counts = try volume.check(CheckOptions(), events)
-    #expect(counts.isEmpty, "\(comment): \(findings.prefix(4).joined(separator: "\n"))")
   }
 
   /// Power fails again while the volume is recovered and written: what was found stays.
@@ -219,7 +194,7 @@ internal import Testing
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
       let left = try Self.crash(run, at: operation, Self.survivors(&random), comment)
-      try Self.expectSound(left.image, comment)
+      try expectSound(left.image, comment)
       if state % 4 == 0 {
         seen.insert(try Self.crashAgain(left, run, &random, comment))
         continue
@@ -249,18 +224,7 @@ extension Transaction {
     var walk = KeyWalk(.freespace, from: BPos(0, start))
     while let found = try next(&walk) {
       let bucket = Positions.bucket(ofFreespace: found.key.start)
-      let alloc = try self.bucket(bucket, .intent)
-      guard !engine.allocator.isOpen(bucket), alloc.isFree else { continue }
-      let place = ExtentPtr(
-        device: 0, offset: bucket.offset * EngineCrashTests.bucketSectors,
-        generation: alloc.generation)
-      let words = [place.word]
-      unsafe update(
-        .extents,
-        BKey(
-          type: .extent, position: position, size: UInt32(EngineCrashTests.bucketSectors),
-          valueU64s: 1), words.span.bytes)
-      return place
+      if let place = try putExtent(position, in: bucket) { return place }
     }
     return nil
   }
