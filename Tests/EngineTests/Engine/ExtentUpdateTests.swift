@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+// Random extents in a tree of snapshots, beside a map of what each snapshot sees in each sector.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import Synchronization
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite struct ExtentUpdateTests {
+  private static let sectors: UInt64 = 128
+  /// Snapshots, each with its parent: two leaves below an inner node, and one beside it.
+  private static let tree: [(id: UInt32, parent: UInt32)] = [
+    (.max, 0), (.max - 1, .max), (.max - 2, .max), (.max - 3, .max - 1), (.max - 4, .max - 1),
+  ]
+
+  private static func isAncestor(_ ancestor: UInt32, of id: UInt32) -> Bool {
+    var next = id
+    while next != 0 {
+      if next == ancestor { return true }
+      next = tree.first { $0.id == next }?.parent ?? 0
+    }
+    return false
+  }
+
+  private func engineWithSnapshots(_ seed: UInt64) throws -> BareEngine {
+    let bare = try BareEngine(seed: seed)
+    let engine = bare.engine
+    if engine.trees.root(.extents) == nil {
+      engine.trees.makeEmptyRoot(.extents, sequence: engine.nextNodeSequence())
+    }
+    engine.snapshots.withLock { table in
+      for (id, parent) in Self.tree {
+        var snapshot = Snapshot()
+        snapshot.parent = parent
+        table[id] = snapshot
+      }
+      table.number()
+    }
+    return bare
+  }
+
+  /// What a snapshot sees: for each sector the place on the device, by the keys.
+  private func contents(
+    _ engine: Engine, inode: UInt64, snapshot: UInt32
+  ) throws -> [UInt64: UInt64] {
+    try engine.run("test_contents") { (transaction) throws(TransactionError) in
+      var result: [UInt64: UInt64] = [:]
+      var walk = SnapshotWalk(.extents, inode, from: 1, snapshot: snapshot)
+      while let found = try transaction.next(&walk) {
+        let (start, end) = (found.key.start.offset, found.key.position.offset)
+        let place = found.withValue { ExtentPtr(word: $0[LEField<UInt64>(0)]).offset }
+        for sector in start..<end {
+          #expect(result[sector] == nil, "two extents for sector \(sector)")
+          result[sector] = place + sector - start
+        }
+      }
+      return result
+    }
+  }
+
+  @Test(arguments: UInt64(1)...40)
+  func everySnapshotSeesWhatWasWrittenLastInItOrBefore(seed: UInt64) throws {
+    let bare = try engineWithSnapshots(seed)
+    let engine = bare.engine
+    var random = SplitMix64(seed: seed)
+    var model: [UInt32: [UInt64: UInt64]] = [:]
+    // The writes in ancestors come first, as inner snapshots do not change any more.
+    for (id, _) in Self.tree {
+      for step in 0..<12 {
+        let start = random.next() % Self.sectors
+        let size = 1 + random.next() % 24
+        let isHole = random.next() % 4 == 0
+        let place = 1 << 20 + UInt64(step) << 8
+        try engine.run("test_extent") { (transaction) throws(TransactionError) in
+          let words = [ExtentPtr(device: 0, offset: place, generation: 0).word]
+          let value = isHole ? [] : words
+          let key = BKey(
+            type: isHole ? .deleted : .extent, position: BPos(7, start + size, id),
+            size: UInt32(size), valueU64s: value.count)
+          try unsafe transaction.updateExtent(.extents, key, value.span.bytes)
+          transaction.skipTriggers()
+          try transaction.commit()
+        }
+        for (other, _) in Self.tree where Self.isAncestor(id, of: other) {
+          for sector in start..<start + size {
+            model[other, default: [:]][sector] = isHole ? nil : place + sector - start
+          }
+        }
+      }
+      for (other, _) in Self.tree {
+        #expect(
+          try contents(engine, inode: 7, snapshot: other) == model[other] ?? [:],
+          "seed \(seed): snapshot \(other) after writes in \(id)")
+      }
+    }
+    bare.check()
+  }
+
+  @Test func whatIsCutOffAnExtentMovesItsPointersOrItsChecksumsOffset() throws {
+    let plain = ExtentPtr(device: 0, offset: 1000, generation: 1)
+    let encoded = ExtentPtr(device: 1, offset: 2000, generation: 1)
+    let crc = ExtentCrc(
+      compressedSize: 8, uncompressedSize: 32, liveSize: 16, offset: 4, checksumType: 5,
+      compressionType: 3)
+    var words = [UInt64](repeating: 0, count: 8)
+    var span = words.mutableSpan
+    var value = unsafe span.mutableBytes
+    var writer = ExtentWriter()
+    try writer.append(plain, to: &value)
+    try writer.append(crc, to: &value)
+    try writer.append(encoded, to: &value)
+    var key = BKey(
+      type: .extent, position: BPos(1, 116, 9), size: 16, valueU64s: writer.encodedU64s)
+    try key.cutFront(to: 106, &value)
+    key.cutBack(to: 110)
+    #expect(key.start.offset == 106 && key.size == 4)
+    var pointers = try ExtentEntries(
+      key: key, value: value.bytes.extracting(first: key.valueByteCount)
+    ).pointers
+    let (first, second) = (pointers.next(), pointers.next())
+    #expect(first?.ptr.offset == 1006)
+    #expect(second?.ptr.offset == 2000 && second?.crc.offset == 10)
+    #expect(second?.crc.compressedSize == 8 && second?.crc.uncompressedSize == 32)
+  }
+
+  @Test func aCutBehindTheEndOfWhatWasChecksummedIsRefused() throws {
+    let crc = ExtentCrc(compressedSize: 8, uncompressedSize: 8, liveSize: 8, checksumType: 5)
+    var words = [UInt64](repeating: 0, count: 4)
+    var span = words.mutableSpan
+    var value = unsafe span.mutableBytes
+    var writer = ExtentWriter()
+    try writer.append(crc, to: &value)
+    var key = BKey(
+      type: .extent, position: BPos(1, 100, 9), size: 64, valueU64s: writer.encodedU64s)
+    var hasThrown = false
+    do { try key.cutFront(to: 60, &value) } catch { hasThrown = true }
+    #expect(hasThrown)
+  }
+}
+
+extension Transaction {
+  /// The places of these extents are nobody's: nothing is to be counted.
+  fileprivate func skipTriggers() {
+    for index in 0..<updateCount { finishTriggers(of: unsafe updates[index]) }
+  }
+}
