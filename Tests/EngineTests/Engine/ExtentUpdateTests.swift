@@ -99,6 +99,28 @@ internal import Testing
     bare.check()
   }
 
+  @Test func aHoleInAnAncestorsExtentShowsNothingOfIt() throws {
+    let engine = try engineWithSnapshots(1).engine
+    for (type, start, end, id) in [
+      (BKeyType.extent, UInt64(0), UInt64(20), UInt32.max), (.deleted, 5, 10, .max - 2),
+    ] {
+      try engine.run("test_hole") { (transaction) throws(TransactionError) in
+        let words = type == .extent ? [ExtentPtr(device: 0, offset: 4096, generation: 0).word] : []
+        let key = BKey(
+          type: type, position: BPos(7, end, id), size: UInt32(end - start), valueU64s: words.count)
+        try unsafe transaction.updateExtent(.extents, key, words.span.bytes)
+        transaction.skipTriggers()
+        try transaction.commit()
+      }
+    }
+    let (child, sibling) = (
+      try contents(engine, inode: 7, snapshot: .max - 2),
+      try contents(engine, inode: 7, snapshot: .max - 1)
+    )
+    #expect(child.keys.sorted() == Array(0..<5) + Array(10..<20))
+    #expect(sibling == Dictionary(uniqueKeysWithValues: (0..<20).map { ($0, 4096 + $0) }))
+  }
+
   @Test func whatIsCutOffAnExtentMovesItsPointersOrItsChecksumsOffset() throws {
     let plain = ExtentPtr(device: 0, offset: 1000, generation: 1)
     let encoded = ExtentPtr(device: 1, offset: 2000, generation: 1)
