@@ -45,18 +45,13 @@ struct SnapshotCursor {
       if let decided, decided == (position.inode, position.offset) { continue }
       guard isVisible(position) else { continue }
       decided = (position.inode, position.offset)
-      if !Self.isWhiteout(found.key) { return found }
+      if !found.key.isWhiteout { return found }
     }
     return nil
   }
 
   private func isVisible(_ position: BPos) -> Bool {
     table.isAncestor(position.snapshot, of: snapshot)
-  }
-
-  /// From 1.29 on what hides an extent has a size and a type of its own.
-  private static func isWhiteout(_ key: BKey) -> Bool {
-    key.type == .whiteout || key.type == .extentWhiteout
   }
 
   /// The last key of `inode` at or before `offset` that is seen in the snapshot. What `next()`
@@ -88,8 +83,13 @@ struct SnapshotCursor {
     {
       guard isVisible(found.key.position) else { continue }
       decided = (inode, offset)
-      return Self.isWhiteout(found.key) ? nil : found
+      return found.key.isWhiteout ? nil : found
     }
     return nil
   }
+}
+
+extension BKey {
+  /// From 1.29 on what hides an extent has a size and a type of its own.
+  var isWhiteout: Bool { type == .whiteout || type == .extentWhiteout }
 }

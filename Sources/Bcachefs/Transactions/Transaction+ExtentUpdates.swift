@@ -45,16 +45,13 @@ extension Transaction {
     let isInherited = old.key.position.snapshot != new.position.snapshot
     if hasFront { try keep(btree, old, upTo: start) }
     if isInherited, hasFront || hasBack { try keep(btree, old, from: start, upTo: end) }
-    if hasBack {
-      try keep(btree, old, from: end)
-      if isInherited, new.type == .deleted {
-        // Nothing comes to stand there that would hide the ancestor's part.
-        try deleteVisible(btree, new.position, isInherited: true)
-      }
-    } else {
-      var position = old.key.position
-      position.snapshot = new.position.snapshot
-      try deleteVisible(btree, position, isInherited: isInherited)
+    if hasBack { try keep(btree, old, from: end) }
+    if isInherited || !hasBack {
+      // Where the new key ends it takes this place itself, unless it is a hole.
+      try deleteVisible(
+        btree,
+        BPos(new.position.inode, min(old.key.position.offset, end), new.position.snapshot),
+        isInherited: isInherited)
     }
   }
 

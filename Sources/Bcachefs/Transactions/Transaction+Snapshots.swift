@@ -68,9 +68,7 @@ extension Transaction {
   private func isSeenFromAncestor(
     _ btree: BTreeID, _ position: BPos
   ) throws(TransactionError) -> Bool {
-    guard btree.row?.flags.contains(.snapshots) == true, position.snapshot < .max else {
-      return false
-    }
+    guard btree.hasSnapshots, position.snapshot < .max else { return false }
     var walk = KeyWalk(
       btree, from: BPos(position.inode, position.offset, position.snapshot + 1),
       upTo: BPos(position.inode, position.offset, .max))
@@ -87,9 +85,7 @@ extension Transaction {
   func moveWhiteouts(
     _ btree: BTreeID, from old: BPos, to new: BPos
   ) throws(TransactionError) {
-    guard btree.row?.flags.contains(.snapshots) == true, old.snapshot > 0, old != new else {
-      return
-    }
+    guard btree.hasSnapshots, old.snapshot > 0, old != new else { return }
     var hiding: [UInt32] = []
     var walk = KeyWalk(
       btree, from: BPos(old.inode, old.offset),
@@ -109,7 +105,6 @@ extension Transaction {
   }
 }
 
-extension BKey {
-  /// From 1.29 on what hides an extent has a size and a type of its own.
-  var isWhiteout: Bool { type == .whiteout || type == .extentWhiteout }
+extension BTreeID {
+  fileprivate var hasSnapshots: Bool { row?.flags.contains(.snapshots) == true }
 }
