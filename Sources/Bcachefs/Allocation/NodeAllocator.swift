@@ -153,6 +153,20 @@ final class NodeAllocator: NodePlaces {
     }
   }
 
+  /// Takes nothing from these buckets, whatever their keys say.
+  func keepAway(from buckets: [BPos]) {
+    state.withLock { state in
+      for bucket in buckets { state.open[bucket, default: 0] += 1 }
+    }
+  }
+
+  /// Ends what `keepAway` began.
+  func stopKeepingAway(from buckets: [BPos]) {
+    state.withLock { state in
+      for bucket in buckets { state.close(bucket) }
+    }
+  }
+
   // MARK: - Giving back
 
   func isOpen(_ bucket: BPos) -> Bool { state.withLock { $0.open[bucket] != nil } }

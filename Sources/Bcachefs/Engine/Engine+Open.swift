@@ -6,7 +6,8 @@
 //      superblock, before any new entry is written; new entries begin behind them.
 //   2. The superblock is marked as in use.
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
-//   4. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
+//   4. A volume that was never open before is filled (Engine+Initialise.swift).
+//   5. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
 //      the superblock gets the roots and is marked clean.
 // Invariants
 //   (1) The superblock is marked in use before the first write of anything else.
@@ -39,7 +40,8 @@ extension Engine {
     _ volume: WritableVolume, places: (any NodePlaces)? = nil, _ options: EngineOptions
   ) throws(VolumeError) -> Engine {
     let (media, store) = (volume.media, volume.store)
-    let contents = try JournalReader.read(media)
+    let isNew = !media.superblock.isInitialized
+    let contents = isNew ? try contentsOfNewVolume(volume) : try JournalReader.read(media)
     var next = contents.newestSequence + 1
     if !contents.isFromCleanSection {
       let lost = contents.replayed.upperBound..<next + lostAfterCrash
@@ -48,16 +50,18 @@ extension Engine {
     }
     try store.markDirty()
     let unflushed = UnflushedDevices()
+    let replicas = MarkedReplicas(store)
     let journal = Journal(
-      journalParameters(media), media: media, unflushed: unflushed,
+      journalParameters(media), media: media, replicas: replicas, unflushed: unflushed,
       rings: rings(volume, contents), contents: contents, nextSequence: next)
     let engine = Engine(
-      media: media, store: store, trees: try trees(media, contents, options), journal: journal,
-      unflushed: unflushed, allocator: places ?? NodeAllocator(media), seed: options.seed,
-      wasClean: contents.isFromCleanSection)
+      media: media, store: store, replicas: replicas, trees: try trees(media, contents, options),
+      journal: journal, unflushed: unflushed, allocator: places ?? NodeAllocator(media),
+      seed: options.seed, wasClean: contents.isFromCleanSection)
     (engine.allocator as? NodeAllocator)?.attach(engine)
     try engine.replay(contents)
     journal.replayDone()
+    if isNew { try engine.initialise() }
     try engine.readSnapshots()
     return engine
   }

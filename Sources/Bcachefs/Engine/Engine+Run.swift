@@ -58,6 +58,7 @@ extension Engine {
     _ transaction: Transaction, _ error: TransactionError
   ) throws(VolumeError) {
     transaction.unlock()
+    let unmarked = transaction.unmarkedReplicas
     transaction.forgetUpdates()
     switch error {
     case .failed(let reason): throw reason
@@ -76,6 +77,8 @@ extension Engine {
       }
     case .restart(.journalFull):
       try waitForJournal(words: transaction.journalWords, transaction.watermark)
+    case .restart(.replicasUnmarked):
+      if let unmarked { try replicas.mark(unmarked) }
     case .restart(.nodeChanged), .restart(.nested), .restart(.injected): break
     }
   }

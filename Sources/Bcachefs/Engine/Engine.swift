@@ -20,6 +20,7 @@ internal import Synchronization
 final class Engine: Sendable {
   let media: VolumeMedia
   let store: SuperblockStore
+  let replicas: MarkedReplicas
   let trees: LiveTrees
   let journal: Journal
   let unflushed: UnflushedDevices
@@ -38,12 +39,13 @@ final class Engine: Sendable {
   private let idle = Mutex<[Transaction]>([])
 
   init(
-    media: VolumeMedia, store: SuperblockStore, trees: LiveTrees, journal: Journal,
-    unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64,
+    media: VolumeMedia, store: SuperblockStore, replicas: MarkedReplicas, trees: LiveTrees,
+    journal: Journal, unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64,
     wasClean: Bool
   ) {
     self.media = media
     self.store = store
+    self.replicas = replicas
     self.unflushed = unflushed
     self.trees = trees
     self.journal = journal

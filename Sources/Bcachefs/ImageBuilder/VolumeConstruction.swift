@@ -124,10 +124,8 @@ struct VolumeConstruction {
     for (index, space) in spaces.enumerated() {
       let layout = volume.layouts[index]
       let copies = fitsDevices ? layout.copySectors.dropLast() : layout.copySectors
-      // The space before the first copy is the superblock's too.
-      markSectors(space, 0..<SuperblockLayout.defaultSuperblockSector)
-      for sector in copies {
-        markSectors(space, sector..<sector + UInt64(layout.maxByteCount / 512))
+      for sectors in ReservedBuckets.superblockSectors(layout, copies: copies) {
+        markSectors(space, sectors)
       }
       journals.append(try takeJournal(space, format.devices[index]))
     }
@@ -135,29 +133,17 @@ struct VolumeConstruction {
   }
 
   private static func markSectors(_ space: BucketSpace, _ sectors: Range<UInt64>) {
-    let bucketSectors = UInt64(space.bucketSectors)
-    var start = sectors.lowerBound
-    while start < sectors.upperBound {
-      let bucket = start / bucketSectors
-      let end = min((bucket + 1) * bucketSectors, sectors.upperBound)
-      // A backup copy may lie beyond the last whole bucket.
-      guard bucket < space.bucketLimit else { return }
-      space.mark(bucket, .sb, sectors: UInt32(end - start))
-      start = end
-    }
+    let parts = ReservedBuckets.buckets(
+      of: sectors, bucketSectors: UInt64(space.bucketSectors), limit: space.bucketLimit)
+    for (bucket, sectors) in parts { space.mark(bucket, .sb, sectors: sectors) }
   }
 
-  /// As many buckets as the driver takes: one in 256, at least 8, at most 512 MiB. But not less
-  /// than 8 MiB where that is no more than a 16th of the device: the driver's journal gets stuck
-  /// for good when less is all that it has and much is dirty at once.
   private static func takeJournal(
     _ space: BucketSpace, _ device: DeviceFormat
   ) throws(ImageError) -> Range<UInt64> {
-    let bucketBytes = device.bucketBytes ?? 1
-    let most = min(8192, (16 << 20) / UInt64(space.bucketSectors))
-    let buckets = device.byteCount / bucketBytes
-    let enough = min((8 << 20) / bucketBytes, buckets / 16)
-    let count = min(max(buckets / 256, enough, 8), max(most, 8))
+    let count = ReservedBuckets.journalBucketCount(
+      bucketCount: device.byteCount / (device.bucketBytes ?? 1),
+      bucketSectors: UInt64(space.bucketSectors))
     var first: UInt64?
     for _ in 0..<count {
       guard let bucket = space.take() else { throw .noSpace }

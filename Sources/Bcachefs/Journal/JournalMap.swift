@@ -18,6 +18,13 @@ struct JournalMap: Sendable {
   /// In the order in which the journal uses them.
   let ranges: [JournalBucketRange]
 
+  /// Buckets that are to become a journal.
+  init(_ ranges: [JournalBucketRange], device: UInt8, bucketByteCount: Int) {
+    self.device = device
+    self.bucketByteCount = bucketByteCount
+    self.ranges = ranges
+  }
+
   /// Reads the map of a member from its own superblock.
   ///
   /// - Throws: `.corrupt` and what decoding throws when no copy of it is valid, or the journal

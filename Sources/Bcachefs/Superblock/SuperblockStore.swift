@@ -116,6 +116,11 @@ final class SuperblockStore: @unchecked Sendable {
     return []
   }
 
+  /// Where a member's copies of the superblock are; nil if its device is not here.
+  func layout(of member: Int) -> SuperblockLayout? {
+    condition.withLock { state.writer.disks.first { $0.index == member }?.layout }
+  }
+
   // MARK: Writing
 
   /// Changes the superblock and makes that durable. The caller holds no lock.

@@ -30,6 +30,7 @@ extension Transaction {
   func commit() throws(TransactionError) -> UInt64 {
     guard updateCount > 0 || entryWords > 0 else { return 0 }
     try runTriggers()
+    guard unmarkedReplicas == nil else { throw .restart(.replicasUnmarked) }
     if updateCount > Self.manyUpdates { try checkSize() }
     try lockLeaves()
     try checkRoom()

@@ -131,6 +131,8 @@ final class Transaction: @unchecked Sendable {
   var waitsFor: (node: NodeRef, mode: LockMode)?
   /// A node to read with empty hands.
   var missing: (pointer: NodePointer, btree: BTreeID, level: Int)?
+  /// Devices that something is about to be on together, and the superblock does not say so yet.
+  var unmarkedReplicas: AccountingReplicas?
   /// A node that the last commit left with so little that it may be joined with its neighbour.
   var smallNode: (btree: BTreeID, level: Int, position: BPos)?
   /// Whether the tree of snapshots in memory has to follow.
@@ -169,6 +171,7 @@ final class Transaction: @unchecked Sendable {
     updateCount = 0
     entryWords = 0
     changesSnapshots = false
+    unmarkedReplicas = nil
     arena.reset()
   }
 

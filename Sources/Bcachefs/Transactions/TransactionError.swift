@@ -23,6 +23,8 @@ enum RestartReason: UInt8, Sendable, CaseIterable {
   case nodeSplit
   /// There was no room in the journal; the transaction waited for it.
   case journalFull
+  /// The superblock did not name the devices that something will be on; now it does.
+  case replicasUnmarked
   /// Something the commit needs was done by another transaction first.
   case nested
   /// A test wants to see that the body can be repeated.

@@ -108,6 +108,9 @@ extension Transaction {
   func account(_ key: AccountingKey, _ deltas: [Int64]) {
     guard deltas.contains(where: { $0 != 0 }) else { return }
     let position = key.position
+    if case .replicas(let replicas) = key, deltas[0] > 0, !engine.replicas.isMarked(position) {
+      unmarkedReplicas = replicas
+    }
     var sums = deltas
     if let own = ownKey(.accounting, from: position, upTo: position) {
       own.view.withValue { value in

@@ -231,6 +231,9 @@ extension Journal {
         "journal entry \(sequence) could be written nowhere: "
           + (failures.isEmpty ? "no device has room" : failures.joined(separator: "; ")))
     }
+    // Nobody counts on the entry yet.
+    try replicas.mark(
+      AccountingReplicas(dataType: DataType.journal.rawValue, required: 1, devices: written))
   }
 
   private func flushOthers() throws(VolumeError) {

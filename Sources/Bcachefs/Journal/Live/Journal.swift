@@ -45,6 +45,7 @@ final class Journal: @unchecked Sendable {
 
   let parameters: JournalParameters
   let media: VolumeMedia
+  let replicas: MarkedReplicas
   let unflushed: UnflushedDevices
   let condition = Condition()
 
@@ -83,11 +84,13 @@ final class Journal: @unchecked Sendable {
   ///   - nextSequence: Of the first entry; all numbers from the newest found to here are
   ///     blacklisted.
   init(
-    _ parameters: JournalParameters, media: VolumeMedia, unflushed: UnflushedDevices,
-    rings: [JournalRing], contents: JournalContents, nextSequence: UInt64
+    _ parameters: JournalParameters, media: VolumeMedia, replicas: MarkedReplicas,
+    unflushed: UnflushedDevices, rings: [JournalRing], contents: JournalContents,
+    nextSequence: UInt64
   ) {
     self.parameters = parameters
     self.media = media
+    self.replicas = replicas
     self.unflushed = unflushed
     self.rings = rings
     self.nextSequence = nextSequence
