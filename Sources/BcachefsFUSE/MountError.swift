@@ -55,6 +55,7 @@ extension VolumeError.Code {
     case .allCopiesBad, .poisoned: EIO
     case .device: EIO
     case .limit: EOVERFLOW
+    case .noSpace: ENOSPC
     case .cancelled: EINTR
     }
   }

@@ -37,6 +37,8 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case device
     /// Too deep, too many, too large: a limit that protects the program.
     case limit
+    /// No room is left on the devices.
+    case noSpace
     /// The caller asked to stop.
     case cancelled
     /// The driver found the data lost and marked it so: what stands there is not what was written.

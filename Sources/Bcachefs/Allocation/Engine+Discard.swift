@@ -39,7 +39,7 @@ extension Engine {
               "bucket \(bucket) is in the need_discard btree, and holds "
                 + "\(DataType(rawValue: alloc.dataType)), \(alloc.totalSectors) sectors"))
         }
-        return (bucket, alloc.journalSeq <= flushed && !self.allocator.isOpen(bucket))
+        return (bucket, alloc.journalSeq <= flushed && !self.openBuckets.contains(bucket))
       }
       guard let (bucket, isReady) = found else { break }
       position = bucket.successor

@@ -72,7 +72,7 @@ extension Transaction {
   fileprivate func invalidate(_ entry: BPos) throws(TransactionError) -> Bool {
     let bucket = Positions.bucket(ofWord: entry.offset)
     let (device, _) = try device(ofBucket: bucket)
-    guard !engine.allocator.isOpen(bucket) else { return false }
+    guard !engine.openBuckets.contains(bucket) else { return false }
     let alloc = try self.bucket(bucket, .intent)
     guard alloc.dataType == DataType.cached.rawValue, alloc.dirtyTotalSectors == 0,
       alloc.stripe == 0, alloc.readLRUTime == Positions.lruTime(entry)

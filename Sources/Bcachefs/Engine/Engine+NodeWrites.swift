@@ -110,7 +110,7 @@ extension Engine {
       if new.node.incarnation == new.incarnation { new.node.clear(.unreachable) }
       new.node.lock.unlockWrite()
       new.node.lock.unlockIntent()
-      allocator.settle(new.allocation)
+      openBuckets.release(new.allocation.buckets)
     }
     journal.drop(update.pin)
   }

@@ -58,7 +58,6 @@ extension Engine {
       media: media, store: store, replicas: replicas, trees: try trees(media, contents, options),
       journal: journal, unflushed: unflushed, allocator: places ?? NodeAllocator(media),
       seed: options.seed, wasClean: contents.isFromCleanSection)
-    (engine.allocator as? NodeAllocator)?.attach(engine)
     try engine.replay(contents)
     journal.replayDone()
     if isNew { try engine.initialise() }

@@ -155,7 +155,7 @@ extension Engine {
     _ reserve: inout NodeReserve, to count: Int, _ watermark: Watermark
   ) throws(VolumeError) {
     while reserve.allocations.count < count {
-      reserve.allocations.append(try allocator.take(max(watermark, .btree)))
+      reserve.allocations.append(try allocator.take(max(watermark, .btree), self))
     }
   }
 }

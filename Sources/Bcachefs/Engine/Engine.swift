@@ -26,6 +26,9 @@ final class Engine: Sendable {
   let unflushed: UnflushedDevices
   let nodeWrites = NodeWriteQueue()
   let allocator: any NodePlaces
+  let openBuckets: OpenBuckets
+  let writePoints: WritePoints
+  let usage: SpaceUsage
   let targets: DataTargets
   /// The tree of snapshots as it is committed.
   let snapshots = Mutex(SnapshotTable())
@@ -50,6 +53,9 @@ final class Engine: Sendable {
     self.trees = trees
     self.journal = journal
     self.allocator = allocator
+    openBuckets = OpenBuckets(media)
+    writePoints = WritePoints(media)
+    usage = SpaceUsage(media)
     targets = DataTargets(media)
     self.wasClean = wasClean
     journalsNames = media.options.isOn(.journalTransactionNames)
@@ -89,7 +95,6 @@ final class Engine: Sendable {
   /// closed. Nobody uses the engine any more.
   func letGo() {
     stopWriting(because: VolumeError(.cancelled, "the volume is not open any more"))
-    (allocator as? NodeAllocator)?.attach(nil)
     // Transactions refer to the engine: it would never go.
     idle.withLock { $0 = [] }
   }
@@ -99,18 +104,4 @@ final class Engine: Sendable {
     transaction.forgetUpdates()
     idle.withLock { $0.append(transaction) }
   }
-}
-
-/// Gives nodes places on the devices.
-protocol NodePlaces: Sendable {
-  /// A place for a node on as many devices as metadata has replicas.
-  ///
-  /// - Throws: when there is no room.
-  func take(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation
-  /// Gives back what was not used.
-  func giveBack(_ allocation: NodeAllocation)
-  /// Whether somebody may still write to a bucket, whatever its key says.
-  func isOpen(_ bucket: BPos) -> Bool
-  /// The node is on disk, and its buckets are counted: nobody has to be kept away any more.
-  func settle(_ allocation: NodeAllocation)
 }

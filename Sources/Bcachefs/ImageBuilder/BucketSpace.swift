@@ -73,7 +73,7 @@ final class BucketSpace {
 }
 
 /// Where one stream of writes goes: an open bucket on each of the chosen devices.
-struct WritePoint {
+struct ImageWritePoint {
   struct OpenBucket {
     let space: BucketSpace
     let bucket: UInt64
@@ -107,7 +107,7 @@ struct WritePoint {
     open.removeAll(keepingCapacity: true)
     var durability = 0
     for group in [preferred, others] {
-      for space in group.sorted(by: WritePoint.lessUsed) where durability < replicas {
+      for space in group.sorted(by: ImageWritePoint.lessUsed) where durability < replicas {
         guard space.durability > 0 else { continue }
         guard let bucket = space.take() else { continue }
         open.append(OpenBucket(space: space, bucket: bucket, usedSectors: 0))

@@ -49,12 +49,12 @@ private final class RunWriter {
 
 final class DataWriter {
   private let parameters: DataParameters
-  private var writePoint: WritePoint
+  private var writePoint: ImageWritePoint
   private let runs: [UInt8: RunWriter]
   private let spools: [UInt8: BackpointerSpool]
 
   init(
-    parameters: DataParameters, writePoint: WritePoint, devices: [UInt8: BlockDevice],
+    parameters: DataParameters, writePoint: ImageWritePoint, devices: [UInt8: BlockDevice],
     spools: [UInt8: BackpointerSpool]
   ) {
     self.parameters = parameters

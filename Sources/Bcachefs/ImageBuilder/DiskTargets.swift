@@ -22,12 +22,12 @@ struct DiskTargets {
   ///   - options: The first of these that names a target counts.
   func writePoint(
     _ type: DataType, targets options: [VolumeOption], replicas: UInt64
-  ) -> WritePoint {
+  ) -> ImageWritePoint {
     let allowed = spaces.filter { format.devices[Int($0.device)].dataAllowed.contains(type) }
     let target = options.lazy.map { DiskTarget(rawValue: UInt16(volume.options[$0])) }
       .first { $0 != .none }
     let named = target.map(devices) ?? Set(allowed.map(\.device))
-    return WritePoint(
+    return ImageWritePoint(
       type: type, preferred: allowed.filter { named.contains($0.device) },
       others: allowed.filter { !named.contains($0.device) }, replicas: Int(max(replicas, 1)))
   }

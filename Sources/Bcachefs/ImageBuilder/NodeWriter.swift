@@ -44,7 +44,7 @@ final class NodeWriter {
   /// What all nodes carry.
   let journalSequence: UInt64
   private let devices: [UInt8: BlockDevice]
-  private(set) var writePoint: WritePoint
+  private(set) var writePoint: ImageWritePoint
   /// The places of the nodes that end a build.
   private(set) var reserved: [[ExtentPtr]] = []
   private var nextReserved = 0
@@ -58,7 +58,7 @@ final class NodeWriter {
   ///   - sequenceSeed: derived from the volume's UUID, so that a build can be repeated.
   init(
     parameters: MetadataParameters, journalSequence: UInt64, devices: [UInt8: BlockDevice],
-    writePoint: WritePoint,
+    writePoint: ImageWritePoint,
     sequenceSeed: UInt64
   ) {
     self.parameters = parameters

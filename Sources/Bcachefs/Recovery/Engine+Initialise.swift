@@ -106,12 +106,12 @@ extension Engine {
   /// - Throws: what reading, writing and allocating throw; the volume is as it was then.
   func initialise() throws(VolumeError) {
     let reserved = reservedBuckets()
-    (allocator as? NodeAllocator)?.keepAway(from: reserved.map(\.position))
+    openBuckets.hold(reserved.map(\.position))
     for (index, member) in media.members.enumerated() where member.isAlive {
       try initialiseFreespace(UInt64(index), member)
     }
     try count(reserved)
-    (allocator as? NodeAllocator)?.stopKeepingAway(from: reserved.map(\.position))
+    openBuckets.release(reserved.map(\.position))
     try makeFirstSubvolume()
     try makeFirstDirectories()
     try journal.flush(upTo: journal.currentSequence)

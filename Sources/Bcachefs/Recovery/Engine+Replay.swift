@@ -9,7 +9,8 @@
 //      allocation btrees' keys are in. Then nodes that hold too much are split, into more than two
 //      if need be.
 //   3. Accounting keys are deltas: those newer than what the btree has are added to it.
-//   4. Nothing is journalled again: the nodes pin the oldest entry that was replayed, until they
+//   4. Then it is known what is in use (SpaceUsage.swift).
+//   5. Nothing is journalled again: the nodes pin the oldest entry that was replayed, until they
 //      are written.
 // Invariants
 //   (1) No node is written before all is replayed.
@@ -51,6 +52,7 @@ extension Engine {
       }
       first = end
     }
+    try readUsage(into: usage)
     try splitOverfullNodes()
   }
 

@@ -197,6 +197,7 @@ extension Transaction {
   @inline(__always)
   private func apply(_ sequence: UInt64) {
     var last: NodeRef?
+    var grown: Int64 = 0
     for index in 0..<updateCount {
       let update = unsafe updates[index]
       guard let ref = update.node else { continue }
@@ -207,7 +208,10 @@ extension Transaction {
         let view = update.view
         // What was put in before may have moved what is behind it.
         let slot = isFirst ? update.slot : node.index.lowerBound(update.position)
-        if update.flags.contains(.delta) { Self.addUp(update, node.key(at: slot, update.position)) }
+        if update.flags.contains(.delta) {
+          grown &+= update.view.withValue { engine.usage.add(update.position, $0) }
+          Self.addUp(update, node.key(at: slot, update.position))
+        }
         unsafe node.put(view.key, view.unsafeValue, at: slot)
         if node.journalSequence < pinned { node.journalSequence = pinned }
         node.set(.dirty)
@@ -218,5 +222,9 @@ extension Transaction {
         }
       }
     }
+    guard grown > 0, promisedSectors > 0 else { return }
+    let kept = min(UInt64(grown), promisedSectors)
+    promisedSectors -= kept
+    engine.usage.keep(kept)
   }
 }

@@ -131,6 +131,8 @@ final class Transaction: @unchecked Sendable {
   var waitsFor: (node: NodeRef, mode: LockMode)?
   /// A node to read with empty hands.
   var missing: (pointer: NodePointer, btree: BTreeID, level: Int)?
+  /// Sectors that were promised to its updates, all copies counted; a commit takes from it.
+  var promisedSectors: UInt64 = 0
   /// Devices that something is about to be on together, and the superblock does not say so yet.
   var unmarkedReplicas: AccountingReplicas?
   /// A node that the last commit left with so little that it may be joined with its neighbour.
@@ -157,6 +159,7 @@ final class Transaction: @unchecked Sendable {
   func begin(_ name: StaticString, _ watermark: Watermark) {
     self.watermark = watermark
     pinnedSequence = 0
+    promisedSectors = 0
     var words = InlineArray<4, UInt64>(repeating: 0)
     var span = words.mutableSpan
     var bytes = unsafe span.mutableBytes

@@ -97,7 +97,7 @@ extension Transaction {
       new.readTime = max(1, engine.journal.readClock)
       new.writeTime = max(1, engine.journal.writeClock)
     }
-    if new.isEmpty, new.needsGenerationIncrement, !engine.allocator.isOpen(position) {
+    if new.isEmpty, new.needsGenerationIncrement, !engine.openBuckets.contains(position) {
       new.generation &+= 1
       new.needsGenerationIncrement = false
       new.dataType = new.derivedDataType(new.dataType)

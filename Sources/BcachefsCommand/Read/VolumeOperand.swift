@@ -139,6 +139,7 @@ extension CommandFailure {
       case .locked: .noPermission
       case .notAVolume, .corrupt, .allCopiesBad, .poisoned, .limit: .badData
       case .device: .inputOutput
+      case .noSpace: .cannotCreate
       case .cancelled: .temporary
       }
     var advice: String?

@@ -23,7 +23,7 @@ final class CountedPlaces: NodePlaces {
     self.nodeSectors = nodeSectors
   }
 
-  func take(_ watermark: Watermark) throws(VolumeError) -> NodeAllocation {
+  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> NodeAllocation {
     let sector = next.withLock { next in
       defer { next += nodeSectors }
       return next
@@ -33,8 +33,6 @@ final class CountedPlaces: NodePlaces {
   }
 
   func giveBack(_ allocation: NodeAllocation) {}
-  func isOpen(_ bucket: BPos) -> Bool { false }
-  func settle(_ allocation: NodeAllocation) {}
 }
 
 /// A volume with btrees of small nodes, empty at first.
@@ -112,7 +110,7 @@ extension Transaction {
     _ position: BPos, in bucket: BPos, isCached: Bool = false
   ) throws(TransactionError) -> ExtentPtr? {
     let alloc = try self.bucket(bucket, .intent)
-    guard alloc.isFree, !engine.allocator.isOpen(bucket) else { return nil }
+    guard alloc.isFree, !engine.openBuckets.contains(bucket) else { return nil }
     let place = ExtentPtr(
       device: 0, offset: bucket.offset * SmallVolume.bucketSectors, generation: alloc.generation,
       isCached: isCached)

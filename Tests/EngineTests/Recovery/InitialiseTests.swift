@@ -10,102 +10,8 @@ internal import Testing
 
 /// Volumes that are formatted, and opened for the first time by the engine.
 @Suite struct InitialiseTests {
-  struct Setting: Sendable, CustomTestStringConvertible {
-    let testDescription: String
-    var build = BuildSetting()
-    var sizes: [UInt64] = [64 << 20]
-    var passphrase: String?
-
-    static let all: [Setting] = [
-      Setting(testDescription: "one device"),
-      Setting(testDescription: "smallest") {
-        $0.sizes = [16 << 20]
-        $0.build.bucketBytes = 16 << 10
-      },
-      Setting(testDescription: "one terabyte") {
-        $0.sizes = [1 << 40]
-        $0.build.bucketBytes = 2 << 20
-      },
-      Setting(testDescription: "encrypted") {
-        $0.build.encryption = .passphrase(Array("secret".utf8))
-        $0.passphrase = "secret"
-      },
-      Setting(testDescription: "two replicas of three unequal devices") {
-        $0.sizes = [64 << 20, 256 << 20, 96 << 20]
-        $0.build.options[.metadataReplicas] = 2
-      },
-      Setting(testDescription: "crc64, blocks of 4 KiB") {
-        $0.build.options[.metadataChecksum] = 2
-        $0.build.options[.blockSize] = 4096
-      },
-    ]
-
-    init(testDescription: String, _ change: (inout Setting) -> Void = { _ in }) {
-      self.testDescription = testDescription
-      build.bucketBytes = 64 << 10
-      build.options[.btreeNodeSize] = 16 << 10
-      change(&self)
-      build.deviceCount = sizes.count
-    }
-
-    /// Formats simulated devices.
-    func format(recorded: Bool = false) throws -> [SimulatedDevice] {
-      var devices: [SimulatedDevice] = []
-      for (index, size) in sizes.enumerated() {
-        var configuration = SimulatedDevice.Configuration()
-        configuration.name = "device \(index)"
-        configuration.recordsOperations = recorded
-        configuration.recordsContents = recorded
-        devices.append(SimulatedDevice(byteCount: size, configuration: configuration))
-      }
-      try writeSuperblocks(to: devices)
-      return devices
-    }
-
-    /// Makes the volume one again that was never opened, whatever else is on its devices.
-    func writeSuperblocks(to devices: [SimulatedDevice]) throws {
-      var format = build.format()
-      for (index, size) in sizes.enumerated() { format.devices[index].byteCount = size }
-      try format.settleGeometry()
-      var random = RandomSource(seed: 7)
-      let volume = try format.makeVolume(random: &random)
-      let open = try Self.open(devices)
-      try volume.write(to: open)
-      for device in open { try device.close() }
-    }
-
-    static func open(_ devices: [SimulatedDevice]) throws -> [BlockDevice] {
-      try devices.map { try BlockDevice.open(simulated: $0, mode: .exclusiveReadWrite) }
-    }
-
-    func engine(on devices: [SimulatedDevice], seed: UInt64 = 1) throws -> BareEngine {
-      try BareEngine(
-        on: Self.open(devices), unlock: UnlockSource(ask: { _ in passphrase }), seed: seed)
-    }
-
-    func letGo(_ bare: BareEngine) throws {
-      bare.engine.letGo()
-      for device in bare.engine.media.devices { try device?.close() }
-    }
-
-    /// The check finds nothing, and the root directory has its one entry.
-    func expectNew(_ devices: [SimulatedDevice], _ comment: Comment) throws {
-      let open = try devices.map { try BlockDevice.open(simulated: $0, mode: .readOnly) }
-      defer { for device in open { try? device.close() } }
-      let media = try VolumeOpener.open(
-        devices: open, unlock: UnlockSource(ask: { _ in passphrase }))
-      let volume = try Volume(media: media)
-      let findings = try volume.findings()
-      #expect(findings == [], comment)
-      let root = try volume.inode(volume.root)
-      #expect(root.mode == 0o040755 && root.nlink == 1, comment)
-      let names = try volume.entries(of: volume.root).map(\.name)
-      #expect(names == [Array("lost+found".utf8)], comment)
-    }
-  }
-
-  @Test(arguments: Setting.all)
-  func aFormattedVolumeGetsItsBTrees(setting: Setting) throws {
+  @Test(arguments: FreshVolume.all)
+  func aFormattedVolumeGetsItsBTrees(setting: FreshVolume) throws {
     let devices = try setting.format()
     let bare = try setting.engine(on: devices)
     bare.check()
@@ -119,8 +25,8 @@ internal import Testing
     try setting.expectNew(devices, "opened again")
   }
 
-  @Test(arguments: Setting.all)
-  func itsDevicesAreNamedInTheSuperblock(setting: Setting) throws {
+  @Test(arguments: FreshVolume.all)
+  func itsDevicesAreNamedInTheSuperblock(setting: FreshVolume) throws {
     let devices = try setting.format()
     let bare = try setting.engine(on: devices)
     defer { try? setting.letGo(bare) }
@@ -134,12 +40,12 @@ internal import Testing
   }
 
   @Test func allDevicesMustBeThereAtFirst() throws {
-    let setting = try #require(Setting.all.first { $0.sizes.count == 3 })
+    let setting = try #require(FreshVolume.all.first { $0.sizes.count == 3 })
     let devices = try setting.format()
     var options = VolumeOptions()
     options[.degraded] = 1
     let volume = try VolumeOpener.openForWriting(
-      devices: Setting.open(Array(devices.dropLast())), options: options)
+      devices: FreshVolume.open(Array(devices.dropLast())), options: options)
     let error = #expect(throws: VolumeError.self) {
       _ = try Engine.open(volume, EngineOptions(seed: 1))
     }
@@ -149,7 +55,7 @@ internal import Testing
   /// A first attempt may have written any number of journal entries before it came to the
   /// superblock. They must not take part in what is replayed later.
   @Test func entriesOfAnAttemptThatFailedAreIgnored() throws {
-    let setting = Setting.all[0]
+    let setting = FreshVolume.all[0]
     let devices = try setting.format(recorded: true)
     let first = try setting.engine(on: devices)
     for number in UInt64(0)..<200 { try Self.addQuota(first.engine, number) }
@@ -175,7 +81,7 @@ internal import Testing
 
   /// Power fails at any moment of the first opening, then once more after the next.
   @Test func thePowerMayFailBeforeItIsInitialised() throws {
-    let setting = Setting.all[0]
+    let setting = FreshVolume.all[0]
     let devices = try setting.format(recorded: true)
     let device = devices[0]
     let start = device.operationCount

@@ -69,4 +69,6 @@ struct NodeAppend {
 /// Places for a node, and what keeps them from being given to somebody else.
 struct NodeAllocation: Sendable {
   let places: [ExtentPtr]
+  /// Those that stay open until the node's key is committed.
+  var buckets: [BPos] = []
 }

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+// The buckets that somebody writes to, and how free ones are found.
+//
+// How it works
+//   1. A free bucket is looked for in the freespace btree, from where the last one of its device
+//      was found, round and round. Nothing in the btrees changes when it is taken: it is in `users`
+//      here until the keys of what was put into it are committed.
+//   2. Who has a bucket open counts: the write point that fills it, or the list of partial ones,
+//      and each allocation in it that is not settled yet.
+//   3. A bucket that its write point does not need any more, and that has room, becomes partial:
+//      the next that needs one for the same type of data gets it.
+//   4. A bucket whose freeing is not flushed yet is left alone: after a crash its old contents may
+//      be wanted.
+// Invariants
+//   (1) No bucket is given out twice while it is open.
+//   (2) The last buckets of a device are left to those who are more urgent (`reservedBuckets`).
+// Locks: `state` is a leaf, and not held while btrees are read.
+// Source: alloc_foreground.c (`struct open_bucket`, bch2_bucket_alloc_trans,
+// bch2_open_bucket_to_partial).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import Synchronization
+
+/// A bucket, and how far it is filled. Sectors count from the start of the device.
+struct OpenBucket: Sendable {
+  let device: UInt8
+  let position: BPos
+  let generation: UInt8
+  let dataType: DataType
+  var nextSector: UInt64
+  let endSector: UInt64
+
+  var freeSectors: UInt64 { endSector - nextSector }
+}
+
+final class OpenBuckets: Sendable {
+  fileprivate struct State {
+    /// How many reasons there are to keep a bucket open.
+    var users: [BPos: Int] = [:]
+    var partial: [OpenBucket] = []
+    /// By device: where the last bucket was found, and how many are open.
+    var cursors = [UInt64](repeating: 0, count: 256)
+    var counts = [UInt64](repeating: 0, count: 256)
+  }
+
+  /// Partial buckets that are kept; the driver has about as many open ones.
+  private static var partialMax: Int { 1024 }
+
+  private let state = Mutex(State())
+  private let nodeSectors: UInt64
+
+  init(_ media: VolumeMedia) {
+    nodeSectors = UInt64(media.superblock[Superblock.Layout.btreeNodeSize])
+  }
+
+  /// Whether somebody may still write to a bucket, whatever its key says.
+  func contains(_ bucket: BPos) -> Bool { state.withLock { $0.users[bucket] != nil } }
+
+  /// One reason more to keep these open, or to keep away from them.
+  func hold(_ buckets: [BPos]) {
+    state.withLock { state in
+      for bucket in buckets { state.hold(bucket) }
+    }
+  }
+
+  /// One reason less.
+  func release(_ buckets: [BPos]) {
+    state.withLock { state in
+      for bucket in buckets { state.release(bucket) }
+    }
+  }
+
+  // MARK: - Partial buckets
+
+  /// Gives back a bucket that is not full.
+  func putBack(_ bucket: OpenBucket) {
+    state.withLock { state in
+      guard bucket.freeSectors > 0, state.partial.count < Self.partialMax else {
+        return state.release(bucket.position)
+      }
+      state.partial.append(bucket)
+    }
+  }
+
+  /// A bucket of a device that others have not filled.
+  func takePartial(
+    _ device: UInt8, _ dataType: DataType, minSectors: UInt64
+  ) -> OpenBucket? {
+    state.withLock { state in
+      let index = state.partial.lastIndex {
+        $0.device == device && $0.dataType == dataType && $0.freeSectors >= minSectors
+      }
+      return index.map { state.partial.remove(at: $0) }
+    }
+  }
+
+  // MARK: - Free buckets
+
+  /// Opens a free bucket of a device. The caller holds no lock of a node.
+  ///
+  /// - Returns: nil when it has none to spare for this watermark.
+  /// - Throws: what reading btrees throws.
+  func take(
+    _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, _ engine: Engine
+  ) throws(VolumeError) -> OpenBucket? {
+    guard let member = engine.media.member(device), member.bucketSizeSectors > 0 else { return nil }
+    let reserve = watermark.reservedBuckets(
+      of: member.bucketCount, nodesInBucket: member.bucketSizeSectors / nodeSectors)
+    while true {
+      let (start, openCount) = state.withLock { state in
+        (max(state.cursors[Int(device)], member.firstBucket), state.counts[Int(device)])
+      }
+      guard engine.usage.buckets(.free, of: device) > reserve + openCount else { return nil }
+      guard let (bucket, generation) = try find(on: device, from: start, member, engine) else {
+        return nil
+      }
+      let isMine = state.withLock { state in
+        guard state.users[bucket] == nil else { return false }
+        state.hold(bucket)
+        state.cursors[Int(device)] = bucket.offset + 1
+        return true
+      }
+      guard isMine else { continue }
+      let size = member.bucketSizeSectors
+      return OpenBucket(
+        device: device, position: bucket, generation: generation, dataType: dataType,
+        nextSector: bucket.offset * size, endSector: (bucket.offset + 1) * size)
+    }
+  }
+
+  private func find(
+    on device: UInt8, from start: UInt64, _ member: MemberInfo, _ engine: Engine
+  ) throws(VolumeError) -> (BPos, generation: UInt8)? {
+    let flushed = engine.journal.flushedUpTo
+    return try engine.run("bucket_alloc", watermark: .interiorUpdates) {
+      (transaction) throws(TransactionError) -> (BPos, generation: UInt8)? in
+      if let found = try transaction.freeBucket(device, from: start, flushed: flushed) {
+        return found
+      }
+      guard start > member.firstBucket else { return nil }
+      return try transaction.freeBucket(device, from: member.firstBucket, flushed: flushed)
+    }
+  }
+}
+
+extension OpenBuckets.State {
+  fileprivate mutating func hold(_ bucket: BPos) {
+    let count = users[bucket] ?? 0
+    if count == 0 { counts[Int(bucket.inode & 255)] += 1 }
+    users[bucket] = count + 1
+  }
+
+  fileprivate mutating func release(_ bucket: BPos) {
+    guard let count = users[bucket] else { return }
+    users[bucket] = count > 1 ? count - 1 : nil
+    if count == 1 { counts[Int(bucket.inode & 255)] -= 1 }
+  }
+}
+
+extension Transaction {
+  /// The first bucket at or behind a place that is free, closed, and whose freeing is flushed.
+  fileprivate func freeBucket(
+    _ device: UInt8, from start: UInt64, flushed: UInt64
+  ) throws(TransactionError) -> (BPos, generation: UInt8)? {
+    var walk = KeyWalk(
+      .freespace, from: BPos(UInt64(device), start + 1), upTo: BPos(UInt64(device), .max, .max))
+    while let range = try next(&walk) {
+      let first = Positions.bucket(ofFreespace: range.key.start).offset
+      let end = Positions.bucket(ofFreespace: range.key.position).offset
+      var bucket = max(
+        first, Positions.generationBits(ofFreespace: range.key.start) == 0 ? start : first)
+      while bucket < end {
+        let position = Positions.bucket(device: device, bucket: bucket)
+        bucket += 1
+        guard !engine.openBuckets.contains(position) else { continue }
+        _ = try self.device(ofBucket: position)
+        let alloc = try self.bucket(position, .read)
+        guard alloc.isFree, alloc.journalSeq <= flushed else { continue }
+        return (position, alloc.generation)
+      }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: GPL-2.0
+// How much is in use and how much is promised, in memory: what says at once whether there is room.
+//
+// How it works
+//   1. The accounting btree is read when a volume is opened; from then on each commit adds its
+//      deltas here too.
+//   2. Who will write reserves sectors first, all copies counted. What is promised counts as used,
+//      and a 64th more: for what has to be moved to make use of the last of it. A commit turns what
+//      it adds from promised into used.
+//   3. Of the devices' sectors a share is kept back, so that moving data never lacks room: what is
+//      left is the capacity that users see.
+// Invariants
+//   (1) Nothing is promised that is not there: "no space" is told when a reservation is asked for.
+//   (2) What is added is counted as used before it stops being promised.
+// Locks: none; counters are atomic.
+// Source: disk_accounting.h (bch2_accounting_mem_mod_locked), buckets.c
+// (__bch2_disk_reservation_add, bch2_fs_usage_read_short, bch2_trans_account_disk_usage_change),
+// alloc_background.c (bch2_recalc_capacity).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import Synchronization
+
+/// Sectors that were promised to somebody, all copies counted. It is given back (`release`).
+struct DiskReservation: Sendable {
+  /// What is left of it.
+  var sectors: UInt64 = 0
+}
+
+final class SpaceUsage: Sendable {
+  /// What data is on, whatever its type on the device says.
+  private enum Kind: Int { case data, btree, cached, reserved }
+
+  private static var typesPerDevice: Int { 16 }
+
+  /// In sectors, by `Kind`.
+  private let sums = InlineArray<4, Atomic<Int64>> { _ in Atomic(0) }
+  /// By device and data type.
+  private let bucketCounts = InlineArray<1024, Atomic<Int64>> { _ in Atomic(0) }
+  private let promised = Atomic<UInt64>(0)
+  /// Of all devices that may be written to, less what is kept back; in sectors.
+  private let capacityWithHidden: UInt64
+  private let members: [(index: UInt8, info: MemberInfo)]
+
+  init(_ media: VolumeMedia) {
+    let writable = WritableMember.all(media)
+    members = writable.compactMap { member in
+      media.member(member.index).map { (member.index, $0) }
+    }
+    let nodeSectors = UInt64(media.superblock[Superblock.Layout.btreeNodeSize])
+    var capacity: UInt64 = 0
+    var kept: UInt64 = 0
+    for (_, member) in members {
+      let nodes = Watermark.btreeReserve(
+        nodesInBucket: member.bucketSizeSectors / max(nodeSectors, 1))
+      // For nodes twice over, for copygc a 64th, and a bucket each for three of the streams.
+      let reserve = 2 * nodes + member.bucketCount >> 6 + 3
+      kept += 2 * reserve * member.bucketSizeSectors
+      capacity += (member.bucketCount - member.firstBucket) * member.bucketSizeSectors
+    }
+    let bytes = media.options[.gcReserveBytes]
+    let wanted =
+      bytes > 0 ? bytes / 512 : capacity / 100 * min(media.options[.gcReservePercent], 100)
+    capacityWithHidden = capacity - min(max(wanted, kept), capacity)
+  }
+
+  // MARK: - Counters
+
+  /// Adds what a key of the accounting btree counts, or the deltas of one.
+  ///
+  /// - Returns: by how many sectors what users have reserved or written has grown.
+  @discardableResult
+  func add(_ position: BPos, _ value: RawSpan) -> Int64 {
+    guard value.byteCount >= 8 else { return 0 }
+    let delta = value[LEField<Int64>(0)]
+    switch AccountingKey.kind(of: position) {
+    case AccountingKey.Kind.persistentReserved:
+      sums[Kind.reserved.rawValue].wrappingAdd(delta, ordering: .relaxed)
+      return delta
+    case AccountingKey.Kind.replicas:
+      guard case .replicas(let replicas) = AccountingKey(position) else { return 0 }
+      return add(DataType(rawValue: replicas.dataType), delta)
+    case AccountingKey.Kind.deviceDataType:
+      guard case .deviceDataType(let device, let type) = AccountingKey(position),
+        device < 64, type < Self.typesPerDevice
+      else { return 0 }
+      bucketCounts[Int(device) * Self.typesPerDevice + Int(type)]
+        .wrappingAdd(delta, ordering: .relaxed)
+      return 0
+    default: return 0
+    }
+  }
+
+  private func add(_ type: DataType, _ delta: Int64) -> Int64 {
+    switch type {
+    case .user, .parity:
+      sums[Kind.data.rawValue].wrappingAdd(delta, ordering: .relaxed)
+      return delta
+    case .btree: sums[Kind.btree.rawValue].wrappingAdd(delta, ordering: .relaxed)
+    case .cached: sums[Kind.cached.rawValue].wrappingAdd(delta, ordering: .relaxed)
+    default: break
+    }
+    return 0
+  }
+
+  /// Buckets of a device that hold data of a type.
+  func buckets(_ type: DataType, of device: UInt8) -> UInt64 {
+    guard device < 64, type.rawValue < Self.typesPerDevice else { return 0 }
+    let index = Int(device) * Self.typesPerDevice + Int(type.rawValue)
+    return UInt64(clamping: bucketCounts[index].load(ordering: .relaxed))
+  }
+
+  /// Buckets that are free or can be made so at any time (`__dev_buckets_available`).
+  func availableBuckets(of device: UInt8) -> UInt64 {
+    buckets(.free, of: device) + buckets(.cached, of: device)
+      + buckets(.needGcGens, of: device) + buckets(.needDiscard, of: device)
+  }
+
+  private func sum(_ kind: Kind) -> UInt64 {
+    UInt64(clamping: sums[kind.rawValue].load(ordering: .acquiring))
+  }
+
+  // MARK: - What there is
+
+  /// Sectors that can be used for data and nodes.
+  var capacity: UInt64 {
+    var hidden: UInt64 = 0
+    for (index, member) in members {
+      hidden +=
+        (buckets(.sb, of: index) + buckets(.journal, of: index)) * member.bucketSizeSectors
+    }
+    return capacityWithHidden - min(hidden, capacityWithHidden)
+  }
+
+  /// Sectors that are in use, those promised included.
+  var used: UInt64 { used(promised.load(ordering: .acquiring)) }
+
+  private func used(_ promised: UInt64) -> UInt64 {
+    let reserved = sum(.reserved).addingReportingOverflow(promised)
+    guard !reserved.overflow else { return .max }
+    // `reserve_factor`
+    let withSpare = reserved.partialValue &+ (reserved.partialValue &+ 63) >> 6
+    return sum(.data) &+ sum(.btree) &+ withSpare
+  }
+
+  /// Sectors that can still be promised (`avail_factor`).
+  var available: UInt64 { available(promised.load(ordering: .acquiring)) }
+
+  private func available(_ promised: UInt64) -> UInt64 {
+    let (capacity, used) = (self.capacity, used(promised))
+    return used >= capacity ? 0 : (capacity - used) * 64 / 65
+  }
+
+  // MARK: - Promises
+
+  /// Promises room for sectors in several copies.
+  ///
+  /// - Throws: `.noSpace`.
+  func reserve(_ sectors: UInt64, replicas: Int) throws(VolumeError) -> DiskReservation {
+    let (wanted, overflow) = sectors.multipliedReportingOverflow(by: UInt64(max(replicas, 1)))
+    while true {
+      let old = promised.load(ordering: .acquiring)
+      let available = available(old)
+      guard !overflow, wanted <= available else {
+        throw VolumeError(
+          .noSpace,
+          "no space: \(sectors) sectors in \(replicas) copies, and \(available) are available")
+      }
+      let (exchanged, _) = promised.compareExchange(
+        expected: old, desired: old + wanted, ordering: .acquiringAndReleasing)
+      if exchanged { return DiskReservation(sectors: wanted) }
+    }
+  }
+
+  /// Takes back what is left of a promise.
+  func release(_ reservation: inout DiskReservation) {
+    keep(reservation.sectors)
+    reservation.sectors = 0
+  }
+
+  /// So many sectors are used now, or not wanted any more.
+  func keep(_ sectors: UInt64) {
+    guard sectors > 0 else { return }
+    promised.wrappingSubtract(sectors, ordering: .acquiringAndReleasing)
+  }
+}
+
+extension Engine {
+  /// Adds all that is in use. Nothing is committed meanwhile.
+  func readUsage(into usage: SpaceUsage) throws(VolumeError) {
+    var position: BPos? = .min
+    while let start = position {
+      position = try run("accounting_read") { (transaction) throws(TransactionError) -> BPos? in
+        guard let found = try transaction.next(.accounting, from: start) else { return nil }
+        if found.key.type == .accounting {
+          found.withValue { _ = usage.add(found.key.position, $0) }
+        }
+        return found.key.position.successor
+      }
+    }
+  }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0
+// The streams that a volume is written in, and what is done when one finds no room.
+// Source: alloc_foreground.c (writepoint_find, try_decrease_writepoints), `c->write_points`.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+struct WritePoints: Sendable {
+  let nodes: WritePoint
+  /// For data that copygc and rebalance move.
+  let moved: WritePoint
+  private let user: [WritePoint]
+
+  /// Streams of user data at a time.
+  private static var userCount: Int { 32 }
+
+  init(_ media: VolumeMedia) {
+    let members = WritableMember.all(media)
+    nodes = WritePoint(.btree, members)
+    moved = WritePoint(.user, members)
+    user = (0..<Self.userCount).map { _ in WritePoint(.user, members) }
+  }
+
+  /// The stream of a file, or whatever else the number stands for.
+  func user(_ number: UInt64) -> WritePoint {
+    user[Int(truncatingIfNeeded: (number &* 0x9e37_79b9_7f4a_7c15) >> 59)]
+  }
+
+  /// All streams give up their buckets.
+  func retireAll(_ openBuckets: OpenBuckets) {
+    for point in [nodes, moved] + user { point.retire(openBuckets) }
+  }
+}
+
+extension Engine {
+  /// Takes room on devices; see `WritePoint`. The caller holds no lock of a node, and settles the
+  /// allocation when its keys are committed, or never will be.
+  ///
+  /// - Throws: `.noSpace`; what making room throws.
+  func allocateSectors(
+    _ request: AllocationRequest, in point: WritePoint
+  ) throws(VolumeError) -> SectorAllocation {
+    if let found = try point.take(request, self) { return found }
+    // Others may have room in buckets that are open.
+    writePoints.retireAll(openBuckets)
+    if let found = try point.take(request, self) { return found }
+    if request.watermark < .reclaim, try makeSpace(on: point.devices),
+      let found = try point.take(request, self)
+    {
+      return found
+    }
+    throw VolumeError(
+      .noSpace,
+      "no space: no free buckets for \(request.replicas) copies of \(request.minSectors) sectors")
+  }
+
+  /// The keys of an allocation are committed, or never will be.
+  func settle(_ allocation: SectorAllocation) { openBuckets.release(allocation.buckets) }
+}
