@@ -5,8 +5,8 @@
 // How it works
 //   1. Each allocation says how many copies it wants and where. Devices that the stream has a
 //      bucket on come first, then the others of the target, in the order of their clocks; then,
-//      where that is allowed, all others. A device counts with its durability; one of durability 0 is a cache
-//      and gets one copy more, of user data, and only if the target names it.
+//      where that is allowed, all others. A device counts with its durability; one of durability 0
+//      is a cache and gets one copy more, of user data, and only if the target names it.
 //   2. A clock advances with each bucket that is opened on its device, by more where less is free:
 //      so devices fill by their shares of free space.
 //   3. All copies are of the same sectors: an allocation is as long as the fullest of its buckets
