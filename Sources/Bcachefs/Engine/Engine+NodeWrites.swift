@@ -141,9 +141,9 @@ extension Engine {
     for place in pointer.places {
       guard let device = media.device(place.device) else { continue }
       do throws(DeviceError) {
-        unflushed.add(place.device)
         try device.write(
           image.bytes.bytes, atByte: place.offset * 512 + UInt64(image.startBytes))
+        unflushed.add(place.device)
         written += 1
       } catch {
         failures.append("\(error)")

@@ -86,7 +86,9 @@ extension Engine {
   ) -> [JournalRing] {
     var rings: [JournalRing] = []
     for (index, member) in volume.media.members.enumerated()
-    where member.isAlive && member.state == .rw && volume.media.devices[index] != nil {
+    where member.isAlive && member.state == .rw && volume.media.devices[index] != nil
+      && volume.media.superblock.members[index].dataAllowed.contains(.journal)
+    {
       let buckets = volume.store.journalRanges(of: index)
         .flatMap { $0.start..<$0.start + $0.count }
       var sequences = [UInt64](repeating: 0, count: buckets.count)

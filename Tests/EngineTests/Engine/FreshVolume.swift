@@ -15,6 +15,8 @@ struct FreshVolume: Sendable, CustomTestStringConvertible {
   var sizes: [UInt64] = [64 << 20]
   /// Of each device; 1 where nothing is said.
   var durability: [UInt8] = []
+  /// What happens on a device, given by its index, while it does something.
+  var during: (@Sendable (Int) -> Void)?
   var passphrase: String?
 
   static let all: [FreshVolume] = [
@@ -57,6 +59,10 @@ struct FreshVolume: Sendable, CustomTestStringConvertible {
       configuration.name = "device \(index)"
       configuration.recordsOperations = recorded
       configuration.recordsContents = recorded
+      if let during {
+        configuration.latencyNanoseconds = 1...1
+        configuration.sleep = { _ in during(index) }
+      }
       devices.append(SimulatedDevice(byteCount: size, configuration: configuration))
     }
     try writeSuperblocks(to: devices)

@@ -2,6 +2,7 @@
 // The journal that is written: who waits for an entry gets it flushed, whatever became of it.
 
 internal import BcachefsFormat
+internal import BcachefsIO
 internal import BcachefsSupport
 internal import Synchronization
 internal import TestSupport
@@ -51,6 +52,43 @@ internal import Testing
     #expect(failures.load(ordering: .relaxed) == 0)
     // 320 flushes were asked for; an entry is what one flush makes durable.
     #expect(engine.journal.flushedUpTo - before <= 320)
+  }
+
+  /// A flush that runs while a node is written does not cover it: the next one has to.
+  @Test func aNodeWrittenDuringAFlushIsFlushedByTheNextEntry() throws {
+    let hook = Mutex<(@Sendable () -> Void)?>(nil)
+    let setting = FreshVolume(testDescription: "") { setting in
+      setting.sizes = [64 << 20, 64 << 20]
+      setting.build.dataAllowed = [0: [.journal, .user], 1: [.btree, .user]]
+      setting.during = { device in
+        guard device == 1 else { return }
+        // Not while it is at work: a flush is an operation too.
+        let flush = hook.withLock { hook in
+          defer { hook = nil }
+          return hook
+        }
+        flush?()
+        hook.withLock { $0 = flush ?? $0 }
+      }
+    }
+    let devices = try setting.format()
+    let bare = try setting.engine(on: devices)
+    let engine = bare.engine
+    defer { try? setting.letGo(bare) }
+    for offset in 0..<UInt64(100) { _ = try commit(engine, offset) }
+    try engine.journal.flushAll()
+    let flushes = Atomic<Int>(0)
+    hook.withLock { hook in
+      hook = {
+        flushes.wrappingAdd(1, ordering: .relaxed)
+        do { try engine.journal.flushAll() } catch { Issue.record("\(error)") }
+      }
+    }
+    try engine.writeAllNodes()
+    hook.withLock { $0 = nil }
+    #expect(flushes.load(ordering: .relaxed) > 0, "nodes were written to the other device")
+    try engine.journal.flushAll()
+    #expect(devices[1].unflushedCount == 0)
   }
 
   @Test func aTransactionLargerThanAnEntryIsRefused() throws {

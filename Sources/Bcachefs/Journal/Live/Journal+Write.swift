@@ -216,11 +216,17 @@ extension Journal {
         continue
       }
       do throws(DeviceError) {
-        unflushed.add(place.device)
         try device.write(bytes, atByte: place.sector * 512)
-        if isFlush { try device.flush() }
+        if isFlush {
+          // What was written to it before is covered: the next entry has nothing to flush there.
+          unflushed.remove(place.device)
+          try device.flush()
+        } else {
+          unflushed.add(place.device)
+        }
         written.append(place.device)
       } catch {
+        unflushed.add(place.device)
         failures.append("\(error)")
         condition.withLock { setFailed(place.device) }
       }
