@@ -8,7 +8,7 @@ TEST_FLAGS = -Xswiftc -DBCACHEFS_INTERNAL_CHECKS
 SWIFT_SOURCES = Sources Tests Examples $(wildcard Benchmarks/Sources Benchmarks/Package.swift) Package.swift
 FORMAT_FLAGS = --configuration .swift-format --parallel --recursive
 
-.PHONY: help setup demo test check bench test-kernel fuzz format format-check install clean
+.PHONY: help setup demo test check bench test-kernel test-engine-long fuzz format format-check install clean
 
 help:
 	@echo "make demo          build a volume from a real directory and look at it"
@@ -16,6 +16,7 @@ help:
 	@echo "make check         format, tests, release build, hot paths, fuzz smoke: before a commit"
 	@echo "make bench         benchmarks, beside mke2fs, mksquashfs, tar, LMDB, passthrough_ll, ..."
 	@echo "make test-kernel   tests against the real Linux driver; builds that kernel once (10 min)"
+	@echo "make test-engine-long  millions of transactions, 100,000 crashes (half an hour; optimised)"
 	@echo "make fuzz          every fuzzer for a while (FUZZ_SEED=n repeats a run)"
 	@echo "make format        format the sources;  make format-check only looks"
 	@echo "make install       install command, manual, completions (PREFIX=$(PREFIX))"
@@ -44,6 +45,13 @@ bench: setup
 test-kernel: setup
 	@BCACHEFS_TEST_KERNEL="$$(scripts/build-test-kernel)" && export BCACHEFS_TEST_KERNEL && \
 	  BCACHEFS_TEST_LONG=1 scripts/run-tests $(TEST_FLAGS) --filter '^KernelTests\.'
+
+# What the engine's tests do for a moment, for long: optimised, and with all checks.
+LONG_TESTS ?= EngineCrashTests|TransactionModelTests|SuperblockCrashTests|LiveEngineTests
+test-engine-long: setup
+	BCACHEFS_TEST_LONG=1 scripts/run-tests -c release --scratch-path .build-long \
+	  -Xswiftc -enable-testing -Xswiftc -assert-config -Xswiftc Debug $(TEST_FLAGS) \
+	  --filter '$(LONG_TESTS)'
 
 # Optimised, and with assertions: loads that release builds do not check are checked here.
 fuzz: setup

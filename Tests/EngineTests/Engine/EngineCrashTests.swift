@@ -188,7 +188,7 @@ internal import Testing
   func whatIsFoundAfterACrashWasCommitted(seed: UInt64) throws {
     let run = try Self.run(seed: seed, transactions: 1500)
     var random = SplitMix64(seed: seed &* 77)
-    let states = runsLongTests ? 25_000 : 250
+    let states = runsLongTests ? 25_000 : 500
     var seen: Set<Int> = []
     for state in 0..<states {
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)

@@ -12,14 +12,24 @@ internal import Testing
 @Suite struct TransactionModelTests {
   private typealias Model = [BTreeID: [BPos: UInt64]]
 
+  private struct Change {
+    let btree: BTreeID
+    let position: BPos
+    let value: UInt64?
+  }
+
   /// One transaction of several updates; a part of them deletes a range.
+  ///
+  /// - Returns: how many keys it changed.
+  @discardableResult
   private static func step(
     _ engine: Engine, _ model: inout Model, _ random: inout SplitMix64, inode: UInt64
-  ) throws(VolumeError) {
+  ) throws(VolumeError) -> Int {
     let seed = random.next()
-    model = try engine.run("test_model") { (transaction) throws(TransactionError) in
+    // The body may run again: what it did counts when it is through.
+    let changes = try engine.run("test_model") { (transaction) throws(TransactionError) in
       var random = SplitMix64(seed: seed)
-      var changed = model
+      var changes: [Change] = []
       for _ in 0..<1 + random.next() % 4 {
         let btree = BareEngine.btrees[Int(random.next() % UInt64(BareEngine.btrees.count))]
         let position = BPos(inode, random.next() % 4096, .max)
@@ -31,30 +41,39 @@ internal import Testing
           while let key = try transaction.next(&walk) { found.append(key.key.position) }
           for position in found {
             transaction.delete(btree, position)
-            changed[btree, default: [:]][position] = nil
+            changes.append(Change(btree: btree, position: position, value: nil))
           }
         case 1, 2:
           transaction.delete(btree, position)
-          changed[btree, default: [:]][position] = nil
+          changes.append(Change(btree: btree, position: position, value: nil))
         default:
           let old = try transaction.lookup(btree, position, .intent)
           let value = (old?.withValue { $0[LEField<UInt64>(0)] } ?? 0) &+ random.next()
           transaction.set(btree, position, value)
-          changed[btree, default: [:]][position] = value
+          changes.append(Change(btree: btree, position: position, value: value))
         }
       }
       try transaction.commit()
-      return changed
+      return changes
     }
+    for change in changes { model[change.btree, default: [:]][change.position] = change.value }
+    return changes.count
   }
+
+  /// Keys that each of the long tests changes: with five arguments of theirs ten million.
+  private static var longOperations: Int { 2_000_000 }
 
   @Test(arguments: [UInt64(1), 2, 3])
   func aSingleThreadLeavesWhatTheMapHolds(seed: UInt64) throws {
     let bare = try BareEngine(seed: seed)
     var random = SplitMix64(seed: seed)
     var model: Model = [:]
-    for round in 0..<20 {
-      for _ in 0..<1000 { try Self.step(bare.engine, &model, &random, inode: random.next() % 3) }
+    var operations = 0
+    var round = 0
+    while round < 20 || runsLongTests && operations < Self.longOperations {
+      for _ in 0..<1000 {
+        operations += try Self.step(bare.engine, &model, &random, inode: random.next() % 3)
+      }
       bare.check()
       for btree in BareEngine.btrees {
         #expect(
@@ -62,6 +81,7 @@ internal import Testing
           "seed \(seed), round \(round), \(btree)")
       }
       bare.engine.nodeWrites.drain(bare.engine)
+      round += 1
     }
     let levels = BareEngine.btrees.map { bare.engine.trees.root($0)?.with { $0.level } ?? -1 }
     #expect(levels.allSatisfy { $0 > 0 }, "seed \(seed): \(levels)")
@@ -100,9 +120,12 @@ internal import Testing
     try run(engine, threads: 3) { thread in
       var random = SplitMix64(seed: seed * 100 + UInt64(thread))
       var model: Model = [:]
-      for _ in 0..<4000 {
+      var (transactions, operations) = (0, 0)
+      while transactions < 4000 || runsLongTests && operations < Self.longOperations / 3 {
         // Neighbours in the btree belong to different threads.
-        try Self.step(engine, &model, &random, inode: UInt64(thread) + random.next() % 3 * 3)
+        operations += try Self.step(
+          engine, &model, &random, inode: UInt64(thread) + random.next() % 3 * 3)
+        transactions += 1
       }
       let result = model
       models.withLock { $0[thread] = result }
