@@ -21,7 +21,7 @@ let package = Package(
     .target(
       name: "CReference",
       cSettings: [.unsafeFlags(["-O2"])],
-      linkerSettings: ["isal", "xxhash", "lz4", "zstd", "z", "sodium", "lmdb"].map {
+      linkerSettings: ["isal", "xxhash", "lz4", "zstd", "z", "sodium", "lmdb", "sqlite3"].map {
         .linkedLibrary($0)
       }),
     .executableTarget(

@@ -46,6 +46,40 @@ enum Program {
     return usage.ru_maxrss / 1024
   }
 
+  /// Runs a program to its end, with variables beside this program's own.
+  ///
+  /// - Returns: what it printed; nil if it is not there or fails.
+  static func output(_ arguments: [String], environment: [String: String]) -> String? {
+    let file = "\(scratchFolder)/output"
+    let settings = environment.map { "\($0.key)=\($0.value)" }
+    let script = #"file=$1; shift; exec env "$@" >"$file""#
+    guard run(["sh", "-c", script, "sh", file] + settings + arguments) != nil,
+      let stream = unsafe fopen(file, "r")
+    else { return nil }
+    defer { _ = unsafe fclose(stream) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = unsafe fread(&bytes, 1, bytes.count, stream)
+    return String(decoding: bytes.prefix(count), as: UTF8.self)
+  }
+
+  /// The most memory that this process has had so far.
+  static var peakMemoryMiB: Int {
+    var usage = rusage()
+    _ = unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    return usage.ru_maxrss / 1024
+  }
+
+  /// Bytes that this process has given to the kernel to be written.
+  static var bytesWritten: UInt64 {
+    guard let stream = unsafe fopen("/proc/self/io", "r") else { return 0 }
+    defer { _ = unsafe fclose(stream) }
+    var bytes = [UInt8](repeating: 0, count: 4096)
+    let count = unsafe fread(&bytes, 1, bytes.count, stream)
+    let text = String(decoding: bytes.prefix(count), as: UTF8.self)
+    let line = text.split(separator: "\n").first { $0.hasPrefix("wchar: ") }
+    return line.flatMap { UInt64($0.dropFirst(7)) } ?? 0
+  }
+
   /// A variable of the environment; nil when it is not set, or empty.
   static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name), unsafe value.pointee != 0 else { return nil }

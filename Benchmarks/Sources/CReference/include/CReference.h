@@ -3,6 +3,7 @@
 #pragma once
 #include "CAllocations.h"
 #include "CKeyStore.h"
+#include "CTransactions.h"
 
 #include <stddef.h>
 #include <stdint.h>
