@@ -34,7 +34,12 @@ final class NodeAllocator: NodePlaces {
   }
 
   func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> NodeAllocation {
-    if let returned = returned.withLock({ $0.popLast() }) { return returned }
+    while let allocation = returned.withLock({ $0.popLast() }) {
+      guard allocation.places.contains(where: { engine.failures.contains($0.device) }) else {
+        return allocation
+      }
+      engine.openBuckets.release(allocation.buckets)
+    }
     let request = AllocationRequest(
       sectors: nodeSectors, minSectors: nodeSectors, replicas: replicas,
       target: engine.targets.members(of: target), watermark: watermark)

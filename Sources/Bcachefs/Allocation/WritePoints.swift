@@ -40,6 +40,8 @@ extension Engine {
   func allocateSectors(
     _ request: AllocationRequest, in point: WritePoint
   ) throws(VolumeError) -> SectorAllocation {
+    var request = request
+    request.excluded |= failures.mask
     if let found = try point.take(request, self) { return found }
     // Others may have room in buckets that are open.
     writePoints.retireAll(openBuckets)

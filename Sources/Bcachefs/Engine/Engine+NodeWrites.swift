@@ -17,6 +17,7 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
+internal import Synchronization
 
 extension Engine {
   /// Puts a node's dirty keys into the queue.
@@ -69,7 +70,8 @@ extension Engine {
     if append.journalSequence > Self.writesAhead {
       try journal.flush(upTo: append.journalSequence - Self.writesAhead)
     }
-    try write(append.image, append.pointer)
+    let isWhole = try write(append.image, append.pointer)
+    if !isWhole { noteDegraded(append.btree, level: append.level, append.pointer) }
     try runInQueue("btree_node_write_work") { (transaction) throws(TransactionError) in
       try transaction.commitPointer(of: append)
     }
@@ -90,7 +92,9 @@ extension Engine {
       update.newNodes.flatMap { new in
         new.pointer.places.map { (Int($0.device), $0.offset..<$0.offset + sectors) }
       })
-    for new in update.newNodes { try write(new.image, new.pointer) }
+    for new in update.newNodes where try !write(new.image, new.pointer) {
+      noteDegraded(update.btree, level: new.level, new.pointer)
+    }
     let sequence = try runInQueue("btree_update_nodes_written") {
       (transaction) throws(TransactionError) in
       try transaction.commitPointers(of: update)
@@ -134,26 +138,55 @@ extension Engine {
 
   /// Writes an image to all places of its node.
   ///
+  /// - Returns: False when it is only in some of them: what is in the others is too short for what
+  ///   the pointer says, and nobody takes it for the node.
   /// - Throws: when it is nowhere.
-  private func write(_ image: NodeImage, _ pointer: NodePointer) throws(VolumeError) {
+  private func write(_ image: NodeImage, _ pointer: NodePointer) throws(VolumeError) -> Bool {
     var written = 0
-    var failures: [String] = []
+    var said: [String] = []
     for place in pointer.places {
-      guard let device = media.device(place.device) else { continue }
+      guard let device = media.device(place.device), !failures.contains(place.device) else {
+        continue
+      }
       do throws(DeviceError) {
         try device.write(
           image.bytes.bytes, atByte: place.offset * 512 + UInt64(image.startBytes))
         unflushed.add(place.device)
         written += 1
       } catch {
-        failures.append("\(error)")
+        failures.noteWriteError(on: place.device)
+        said.append("\(error)")
       }
     }
     guard written > 0 else {
       throw VolumeError(
-        .device, "a btree node could be written nowhere: \(failures.joined(separator: "; "))")
+        .device,
+        "a btree node could be written nowhere: "
+          + (said.isEmpty ? "its devices have failed before" : said.joined(separator: "; ")))
+    }
+    return written == pointer.places.count
+  }
+
+  private func noteDegraded(_ btree: BTreeID, level: Int, _ pointer: NodePointer) {
+    degradedNodes.withLock {
+      $0.append(DegradedNode(btree: btree, level: level, position: pointer.key.position))
     }
   }
+
+  /// Writes nodes again that are on fewer devices than they should be, to those that have not
+  /// failed. The caller holds no lock.
+  func rewriteDegradedNodes() throws(VolumeError) {
+    while let node = degradedNodes.withLock({ $0.popLast() }) {
+      try rewrite(node.btree, level: node.level, node.position)
+    }
+  }
+}
+
+/// Where a node was when it could not be written to all of its places.
+struct DegradedNode: Sendable {
+  let btree: BTreeID
+  let level: Int
+  let position: BPos
 }
 
 extension Transaction {

@@ -51,13 +51,14 @@ extension Engine {
     try store.markDirty()
     let unflushed = UnflushedDevices()
     let replicas = MarkedReplicas(store)
+    let failures = DeviceFailures(store)
     let journal = Journal(
-      journalParameters(media), media: media, replicas: replicas, unflushed: unflushed,
-      rings: rings(volume, contents), contents: contents, nextSequence: next)
+      journalParameters(media), media: media, replicas: replicas, failures: failures,
+      unflushed: unflushed, rings: rings(volume, contents), contents: contents, nextSequence: next)
     let engine = Engine(
-      media: media, store: store, replicas: replicas, trees: try trees(media, contents, options),
-      journal: journal, unflushed: unflushed, allocator: places ?? NodeAllocator(media),
-      seed: options.seed, wasClean: contents.isFromCleanSection)
+      media: media, store: store, replicas: replicas, failures: failures,
+      trees: try trees(media, contents, options), journal: journal, unflushed: unflushed,
+      allocator: places ?? NodeAllocator(media), seed: options.seed, wasClean: contents.isFromCleanSection)
     try engine.replay(contents)
     journal.replayDone()
     if isNew { try engine.initialise() }

@@ -13,6 +13,7 @@
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+internal import Synchronization
 
 extension Engine {
   /// Writes a node's dirty keys, or sees to it that they will be.
@@ -95,7 +96,9 @@ extension Engine {
         try flush(node)
       }
       nodeWrites.drain(self)
-      if !found { return }
+      guard !found else { continue }
+      guard degradedNodes.withLock({ !$0.isEmpty }) else { return }
+      try rewriteDegradedNodes()
     }
   }
 

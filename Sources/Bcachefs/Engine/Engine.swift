@@ -21,6 +21,7 @@ final class Engine: Sendable {
   let media: VolumeMedia
   let store: SuperblockStore
   let replicas: MarkedReplicas
+  let failures: DeviceFailures
   let trees: LiveTrees
   let journal: Journal
   let unflushed: UnflushedDevices
@@ -40,15 +41,18 @@ final class Engine: Sendable {
   private let failure = Mutex<VolumeError?>(nil)
   private let hasFailed = Atomic<Bool>(false)
   private let idle = Mutex<[Transaction]>([])
+  /// Nodes of which fewer copies were written than should be.
+  let degradedNodes = Mutex<[DegradedNode]>([])
 
   init(
-    media: VolumeMedia, store: SuperblockStore, replicas: MarkedReplicas, trees: LiveTrees,
-    journal: Journal, unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64,
+    media: VolumeMedia, store: SuperblockStore, replicas: MarkedReplicas,
+    failures: DeviceFailures, trees: LiveTrees, journal: Journal, unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64,
     wasClean: Bool
   ) {
     self.media = media
     self.store = store
     self.replicas = replicas
+    self.failures = failures
     self.unflushed = unflushed
     self.trees = trees
     self.journal = journal

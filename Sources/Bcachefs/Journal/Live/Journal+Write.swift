@@ -46,6 +46,8 @@ extension Journal {
       isWriting = false
       if let failed {
         if failure == nil { failure = failed }
+        // Nobody gets into an entry that will not be written.
+        queue.last?.isClosed = true
       } else {
         finish(writing)
       }
@@ -212,7 +214,7 @@ extension Journal {
       let place = condition.withLock { takePlace(sectors, sequence, except: written) }
       guard let place else { break }
       guard let device = media.device(place.device) else {
-        condition.withLock { setFailed(place.device) }
+        self.failures.noteWriteError(on: place.device)
         continue
       }
       do throws(DeviceError) {
@@ -228,7 +230,7 @@ extension Journal {
       } catch {
         unflushed.add(place.device)
         failures.append("\(error)")
-        condition.withLock { setFailed(place.device) }
+        self.failures.noteWriteError(on: place.device)
       }
     }
     guard !written.isEmpty else {
@@ -248,15 +250,12 @@ extension Journal {
       do throws(DeviceError) {
         try device.flush()
       } catch {
-        // What was written there may be lost, and only copies elsewhere count.
-        condition.withLock { setFailed(index) }
-        guard parameters.replicas > 1 else { throw VolumeError(error) }
+        // What was written there may be lost, and only copies elsewhere count: there are some while
+        // fewer devices have failed than everything is on.
+        failures.noteWriteError(on: index)
+        guard failures.count < parameters.replicas else { throw VolumeError(error) }
       }
     }
-  }
-
-  private func setFailed(_ device: UInt8) {
-    for index in rings.indices where rings[index].device == device { rings[index].hasFailed = true }
   }
 
   /// Room on the device with most of it. Under `condition`.
@@ -264,7 +263,9 @@ extension Journal {
     _ sectors: UInt64, _ sequence: UInt64, except used: [UInt8]
   ) -> (device: UInt8, sector: UInt64)? {
     let last = lastSequenceOnDisk
-    let order = rings.indices.filter { !used.contains(rings[$0].device) }
+    let order = rings.indices.filter {
+      !used.contains(rings[$0].device) && !failures.contains(rings[$0].device)
+    }
       .sorted { rings[$0].freeBuckets(last) > rings[$1].freeBuckets(last) }
     for index in order {
       if let sector = rings[index].take(sectors, sequence, last) {

@@ -46,6 +46,7 @@ final class Journal: @unchecked Sendable {
   let parameters: JournalParameters
   let media: VolumeMedia
   let replicas: MarkedReplicas
+  let failures: DeviceFailures
   let unflushed: UnflushedDevices
   let condition = Condition()
 
@@ -85,12 +86,13 @@ final class Journal: @unchecked Sendable {
   ///     blacklisted.
   init(
     _ parameters: JournalParameters, media: VolumeMedia, replicas: MarkedReplicas,
-    unflushed: UnflushedDevices, rings: [JournalRing], contents: JournalContents,
+    failures: DeviceFailures, unflushed: UnflushedDevices, rings: [JournalRing], contents: JournalContents,
     nextSequence: UInt64
   ) {
     self.parameters = parameters
     self.media = media
     self.replicas = replicas
+    self.failures = failures
     self.unflushed = unflushed
     self.rings = rings
     self.nextSequence = nextSequence
@@ -174,7 +176,7 @@ final class Journal: @unchecked Sendable {
   private var roomForEntries: Int { roomOnDevices.free }
 
   private var roomOnDevices: (free: Int, total: Int) {
-    let usable = rings.filter { !$0.hasFailed && $0.count > 0 }
+    let usable = rings.filter { !failures.contains($0.device) && $0.count > 0 }
     guard !usable.isEmpty else { return (0, 0) }
     let free = usable.map { (free: $0.freeBuckets(lastSequenceOnDisk), total: $0.count) }
       .sorted { $0.free > $1.free }

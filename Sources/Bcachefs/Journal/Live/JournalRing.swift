@@ -22,8 +22,6 @@ struct JournalRing {
   private var sequences: [UInt64]
   private var current: Int
   private var freeSectors: UInt64 = 0
-  /// Its device failed: nothing is written to it any more.
-  var hasFailed = false
 
   /// - Parameters:
   ///   - buckets: In the order in which they are used.
@@ -56,7 +54,7 @@ struct JournalRing {
   ///
   /// - Returns: The first sector; nil when there is none.
   mutating func take(_ sectors: UInt64, _ sequence: UInt64, _ lastSequence: UInt64) -> UInt64? {
-    guard !hasFailed, !buckets.isEmpty, sectors <= bucketSectors else { return nil }
+    guard !buckets.isEmpty, sectors <= bucketSectors else { return nil }
     if sectors > freeSectors {
       let next = (current + 1) % buckets.count
       guard sequences[next] < lastSequence else { return nil }
