@@ -58,7 +58,8 @@ extension Engine {
     let engine = Engine(
       media: media, store: store, replicas: replicas, failures: failures,
       trees: try trees(media, contents, options), journal: journal, unflushed: unflushed,
-      allocator: places ?? NodeAllocator(media), seed: options.seed, wasClean: contents.isFromCleanSection)
+      allocator: places ?? NodeAllocator(media), seed: options.seed,
+      wasClean: contents.isFromCleanSection)
     try engine.replay(contents)
     journal.replayDone()
     if isNew { try engine.initialise() }

@@ -46,7 +46,8 @@ final class Engine: Sendable {
 
   init(
     media: VolumeMedia, store: SuperblockStore, replicas: MarkedReplicas,
-    failures: DeviceFailures, trees: LiveTrees, journal: Journal, unflushed: UnflushedDevices, allocator: any NodePlaces, seed: UInt64,
+    failures: DeviceFailures, trees: LiveTrees, journal: Journal, unflushed: UnflushedDevices,
+    allocator: any NodePlaces, seed: UInt64,
     wasClean: Bool
   ) {
     self.media = media

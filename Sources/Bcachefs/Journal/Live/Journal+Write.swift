@@ -266,7 +266,7 @@ extension Journal {
     let order = rings.indices.filter {
       !used.contains(rings[$0].device) && !failures.contains(rings[$0].device)
     }
-      .sorted { rings[$0].freeBuckets(last) > rings[$1].freeBuckets(last) }
+    .sorted { rings[$0].freeBuckets(last) > rings[$1].freeBuckets(last) }
     for index in order {
       if let sector = rings[index].take(sectors, sequence, last) {
         return (rings[index].device, sector)

@@ -86,7 +86,8 @@ final class Journal: @unchecked Sendable {
   ///     blacklisted.
   init(
     _ parameters: JournalParameters, media: VolumeMedia, replicas: MarkedReplicas,
-    failures: DeviceFailures, unflushed: UnflushedDevices, rings: [JournalRing], contents: JournalContents,
+    failures: DeviceFailures, unflushed: UnflushedDevices, rings: [JournalRing],
+    contents: JournalContents,
     nextSequence: UInt64
   ) {
     self.parameters = parameters
