@@ -102,8 +102,13 @@ extension Engine {
     }
   }
 
-  /// Makes room in the cache, writing nodes where all that are old are dirty.
-  func makeRoomInCache() throws(VolumeError) {
+  /// Makes room in the cache, writing nodes where all that are old are dirty. The queue of writes
+  /// itself does without: it would wait for itself.
+  func makeRoomInCache(_ watermark: Watermark) throws(VolumeError) {
+    guard watermark < .interiorUpdates else {
+      _ = trees.cache.shrink()
+      return
+    }
     for _ in 0..<4 where !trees.cache.shrink() {
       var written = 0
       for node in trees.cache.allNodes where node.state.contains(.dirty) {

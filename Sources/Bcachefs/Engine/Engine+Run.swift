@@ -67,7 +67,7 @@ extension Engine {
     case .restart(.nodeRead):
       if let (pointer, btree, level) = transaction.missing {
         transaction.missing = nil
-        if trees.cache.isOverLimit { try makeRoomInCache() }
+        if trees.cache.isOverLimit { try makeRoomInCache(transaction.watermark) }
         _ = try trees.read(pointer, btree: btree, level: level)
       }
     case .restart(.nodeSplit):
