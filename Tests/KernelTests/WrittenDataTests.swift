@@ -100,7 +100,7 @@ struct WrittenDataTests {
       reservation.sectors = try engine.run("test_write") {
         (transaction) throws(TransactionError) in
         transaction.promisedSectors = promised
-        unsafe transaction.update(
+        try unsafe transaction.updateExtent(
           .extents,
           BKey(
             type: .extent,

@@ -7,12 +7,32 @@
 //   2. Those of an ancestor stay whole for the others that see them, but are split at the new one's
 //      ends: so a key hides exactly what ends where it ends.
 //   3. What ends inside the new one is removed, or hidden by a whiteout.
+//   4. Neighbours that the new one is a continuation of become one key with it, unless a descendant
+//      has keys where one of them ends: those hide what ends there, and nothing longer.
 // Invariants
 //   (1) Extents that one snapshot sees do not overlap, before and after.
 // Source: btree_update.c (bch2_trans_update_extent, bch2_trans_update_extent_overwrite).
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+
+/// A key with its value, out of the btree.
+private struct JoinedKey {
+  var key: BKey
+  var words: [UInt64]
+
+  init(key: BKey, words: [UInt64]) {
+    self.key = key
+    self.words = words
+  }
+
+  init(_ key: BKey, _ value: RawSpan) {
+    self.key = key
+    words = (0..<value.byteCount / 8).map { value[LEField<UInt64>($0 * 8)].littleEndian }
+  }
+
+  init(_ view: KeyView) { self = view.withValue { JoinedKey(view.key, $0) } }
+}
 
 extension Transaction {
   /// The sectors of a key hold this from here on, as its snapshot sees them; type `deleted` with a
@@ -27,13 +47,68 @@ extension Transaction {
         VolumeError(.corrupt, "\(key): an extent has a size, and starts at 0 or behind"))
     }
     var walk = SnapshotWalk(
-      btree, key.position.inode, from: key.start.offset + 1, snapshot: key.position.snapshot,
+      btree, key.position.inode, from: key.start.offset, snapshot: key.position.snapshot,
       mode: .intent)
-    while let old = try next(&walk), old.key.start.offset < key.position.offset {
-      try overwrite(btree, old, by: key)
-      if old.key.position.offset > key.position.offset { break }
+    var (front, back): (JoinedKey?, JoinedKey?)
+    while let old = try next(&walk), old.key.start.offset <= key.position.offset {
+      if old.key.position == key.start {
+        front = JoinedKey(old)
+      } else if old.key.start == key.position {
+        back = JoinedKey(old)
+        break
+      } else if old.key.position.offset > key.start.offset,
+        old.key.start.offset < key.position.offset
+      {
+        try overwrite(btree, old, by: key)
+        if old.key.position.offset > key.position.offset { break }
+      }
     }
-    if key.type != .deleted { update(btree, key, value) }
+    if key.type != .deleted { try insert(btree, key, value, front, back) }
+  }
+
+  /// Puts a key in, as one with its neighbours where it continues them.
+  private func insert(
+    _ btree: BTreeID, _ key: BKey, _ value: RawSpan, _ front: JoinedKey?, _ back: JoinedKey?
+  ) throws(TransactionError) {
+    var whole = JoinedKey(key, value)
+    if let front, let joined = try join(btree, front, whole) {
+      try deleteVisible(btree, front.key.position, isInherited: false)
+      whole = joined
+    }
+    if let back, let joined = try join(btree, whole, back) { whole = joined }
+    unsafe update(btree, whole.key, whole.words.span.bytes)
+  }
+
+  private func join(
+    _ btree: BTreeID, _ left: JoinedKey, _ right: JoinedKey
+  ) throws(TransactionError) -> JoinedKey? {
+    let media = engine.media
+    let joined = unsafe left.key.joined(
+      with: right.key, left.words.span.bytes, right.words.span.bytes, sizes: media.entrySizes
+    ) { pointer, sectors in
+      guard let member = media.member(pointer.device), member.bucketSizeSectors > 0 else {
+        return false
+      }
+      return pointer.offset % member.bucketSizeSectors + sectors <= member.bucketSizeSectors
+    }
+    guard let joined, try !isHiddenBelow(btree, left.key.position),
+      try !isHiddenBelow(btree, right.key.position)
+    else { return nil }
+    return JoinedKey(key: joined, words: left.words)
+  }
+
+  /// Whether a descendant has a key of its own at a position (`bch2_key_has_snapshot_overwrites`).
+  private func isHiddenBelow(
+    _ btree: BTreeID, _ position: BPos
+  ) throws(TransactionError) -> Bool {
+    guard position.snapshot > 0 else { return false }
+    var walk = KeyWalk(
+      btree, from: BPos(position.inode, position.offset),
+      upTo: BPos(position.inode, position.offset, position.snapshot - 1))
+    while let found = try next(&walk) {
+      if isAncestor(position.snapshot, of: found.key.position.snapshot) { return true }
+    }
+    return false
   }
 
   private func overwrite(

@@ -140,32 +140,22 @@ extension Transaction {
     }
   }
 
-  private func setKey(_ btree: BTreeID, _ position: BPos, size: UInt32 = 0) {
-    update(btree, BKey(type: .set, position: position, size: size), RawSpan())
+  private func setKey(_ btree: BTreeID, _ position: BPos) {
+    update(btree, BKey(type: .set, position: position), RawSpan())
   }
 
-  /// Freespace keys cover ranges of buckets: taking one out of the middle leaves two.
+  /// Freespace keys cover ranges of buckets, which are cut and join like extents.
   private func changeFreespace(_ start: BPos, isSet: Bool) throws(TransactionError) {
     guard let end = start.nextOffset else { return }
-    guard !isSet else { return setKey(.freespace, end, size: 1) }
-    guard let found = try next(.freespace, from: end, upTo: BPos(start.inode, .max, .max), .intent),
-      found.key.start <= start
-    else {
-      throw .failed(
-        VolumeError(.corrupt, "bucket \(start) is free, and not in the freespace btree"))
+    if !isSet {
+      let found = try next(.freespace, from: end, upTo: BPos(start.inode, .max, .max), .intent)
+      guard let found, found.key.start <= start else {
+        throw .failed(
+          VolumeError(.corrupt, "bucket \(start) is free, and not in the freespace btree"))
+      }
     }
-    let key = found.key
-    if key.position == end {
-      delete(.freespace, end)
-    } else {
-      setKey(
-        .freespace, key.position, size: UInt32(truncatingIfNeeded: key.position.offset - end.offset)
-      )
-    }
-    if key.start < start {
-      setKey(
-        .freespace, start, size: UInt32(truncatingIfNeeded: start.offset - key.start.offset))
-    }
+    try updateExtent(
+      .freespace, BKey(type: isSet ? .set : .deleted, position: end, size: 1), RawSpan())
   }
 
   private func moveInLRU(_ id: UInt16, _ bucket: BPos, _ old: UInt64, _ new: UInt64) {

@@ -66,6 +66,35 @@ internal import Testing
     try expectSound(device)
   }
 
+  private func freeRanges(_ engine: Engine) throws -> Int {
+    try engine.run("test_free") { (transaction) throws(TransactionError) in
+      var count = 0
+      var walk = KeyWalk(.freespace, from: .min)
+      while try transaction.next(&walk) != nil { count += 1 }
+      return count
+    }
+  }
+
+  @Test func bucketsThatAreFreeAgainAreFewRanges() throws {
+    let device = try SmallVolume.make(nodeBytes: 16 << 10)
+    let bare = try open(device)
+    let count = try fill(bare.engine, leaving: 100, isCached: false)
+    // In an order in which most have no free neighbour at first.
+    for step in 0..<7 {
+      for number in stride(from: step, to: count, by: 7) {
+        try bare.engine.run("test_delete", watermark: .reclaim) {
+          (transaction) throws(TransactionError) in
+          transaction.delete(.extents, Self.position(number))
+          try transaction.commit()
+        }
+      }
+      try bare.engine.journal.flushAll()
+      #expect(try bare.engine.discardBuckets() > 50)
+    }
+    #expect(try freeRanges(bare.engine) < 20)
+    try closeAndExpectSound(bare, device)
+  }
+
   @Test func cachedDataGivesWayToNodes() throws {
     let device = try SmallVolume.make(nodeBytes: 16 << 10)
     let bare = try open(device)

@@ -99,6 +99,66 @@ internal import Testing
     bare.check()
   }
 
+  private func write(
+    _ engine: Engine, _ range: Range<UInt64>, in id: UInt32, isHole: Bool = false
+  ) throws {
+    try engine.run("test_join") { (transaction) throws(TransactionError) in
+      let words =
+        isHole ? [] : [ExtentPtr(device: 0, offset: 4096 + range.lowerBound, generation: 0).word]
+      let key = BKey(
+        type: isHole ? .deleted : .extent, position: BPos(7, range.upperBound, id),
+        size: UInt32(range.count), valueU64s: words.count)
+      try unsafe transaction.updateExtent(.extents, key, words.span.bytes)
+      transaction.skipTriggers()
+      try transaction.commit()
+    }
+  }
+
+  /// The ranges of a snapshot's own keys.
+  private func ranges(_ engine: Engine, in id: UInt32) throws -> [Range<UInt64>] {
+    try engine.run("test_ranges") { (transaction) throws(TransactionError) in
+      var result: [Range<UInt64>] = []
+      var walk = KeyWalk(.extents, from: BPos(7, 0))
+      while let found = try transaction.next(&walk) {
+        guard found.key.position.snapshot == id, found.key.type == .extent else { continue }
+        result.append(found.key.start.offset..<found.key.position.offset)
+      }
+      return result
+    }
+  }
+
+  @Test func neighboursThatContinueEachOtherBecomeOne() throws {
+    let engine = try engineWithSnapshots(1).engine
+    let leaf = UInt32.max - 2
+    for start in [UInt64(0), 16, 8] { try write(engine, start..<start + 8, in: leaf) }
+    #expect(try ranges(engine, in: leaf) == [0..<24])
+    try write(engine, 8..<12, in: leaf, isHole: true)
+    #expect(try ranges(engine, in: leaf) == [0..<8, 12..<24])
+    try write(engine, 8..<12, in: leaf)
+    #expect(try ranges(engine, in: leaf) == [0..<24])
+    // A bucket's end is an end.
+    let sectors = try #require(engine.media.member(0)).bucketSizeSectors
+    try write(engine, sectors - 8..<sectors, in: leaf)
+    try write(engine, sectors..<sectors + 8, in: leaf)
+    let atTheEnd = [sectors - 8..<sectors, sectors..<sectors + 8]
+    #expect(try ranges(engine, in: leaf).suffix(2) == atTheEnd)
+  }
+
+  @Test func whatADescendantHidesStaysApart() throws {
+    let engine = try engineWithSnapshots(1).engine
+    try write(engine, 0..<8, in: .max)
+    try write(engine, 0..<8, in: .max - 2, isHole: true)
+    try write(engine, 8..<16, in: .max)
+    #expect(try ranges(engine, in: .max) == [0..<8, 8..<16])
+    #expect(try contents(engine, inode: 7, snapshot: .max - 2).keys.sorted() == Array(8..<16))
+    // In a leaf that hides an ancestor's keys, joining shows nothing of them.
+    try write(engine, 0..<8, in: .max - 3)
+    try write(engine, 8..<16, in: .max - 3)
+    #expect(try ranges(engine, in: .max - 3) == [0..<16])
+    let seen = try contents(engine, inode: 7, snapshot: .max - 3)
+    #expect(seen.keys.sorted() == Array(0..<16))
+  }
+
   @Test func aHoleInAnAncestorsExtentShowsNothingOfIt() throws {
     let engine = try engineWithSnapshots(1).engine
     for (type, start, end, id) in [
