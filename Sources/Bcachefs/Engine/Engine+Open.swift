@@ -6,8 +6,9 @@
 //      superblock, before any new entry is written; new entries begin behind them.
 //   2. The superblock is marked as in use.
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
-//   4. A volume that was never open before is filled (Engine+Initialise.swift).
-//   5. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
+//   4. Inodes that were deleted while they were open go (Engine+DeadInodes.swift).
+//   5. A volume that was never open before is filled (Engine+Initialise.swift).
+//   6. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
 //      the superblock gets the roots and is marked clean.
 // Invariants
 //   (1) The superblock is marked in use before the first write of anything else.
@@ -64,6 +65,8 @@ extension Engine {
     journal.replayDone()
     if isNew { try engine.initialise() }
     try engine.readSnapshots()
+    let dead = try engine.deleteDeadInodes()
+    engine.deadInodeCount.store(dead, ordering: .relaxed)
     return engine
   }
 

@@ -35,6 +35,8 @@ final class Engine: Sendable {
   let snapshots = Mutex(SnapshotTable())
   /// Whether there was nothing to replay.
   let wasClean: Bool
+  /// Inodes that nobody could reach, and that went when the volume was opened.
+  let deadInodeCount = Atomic<Int>(0)
   /// Whether the journal tells what each transaction overwrote, and its name.
   let journalsNames: Bool
   private let sequences: Mutex<SplitMix64>

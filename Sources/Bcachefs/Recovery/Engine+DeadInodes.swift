@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+// Files that were deleted while somebody had them open, when the machine stopped: nobody can reach
+// them any more.
+//
+// How it works
+//   1. The deleted_inodes btree names them, each in one snapshot. What it names wrongly is only
+//      taken out of it, and counted as a finding.
+//   2. Extents, names and attributes go first, some in a transaction; the inode last. Its place
+//      keeps the generation, so that handles to the old file do not lead to a new one.
+// Invariants
+//   (1) An inode goes when nothing is left of it: whoever is interrupted here is named still.
+// Locks: as all transactions.
+// Source: inode.c (bch2_delete_dead_inodes, may_delete_deleted_inode, bch2_inode_rm_snapshot).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Engine {
+  /// Deletes all inodes that nobody can reach.
+  ///
+  /// - Returns: how many.
+  /// - Throws: what transactions throw.
+  func deleteDeadInodes() throws(VolumeError) -> Int {
+    var count = 0
+    var position: BPos? = .min
+    while let start = position {
+      let found = try run("delete_dead_inodes") { (transaction) throws(TransactionError) in
+        try transaction.next(.deletedInodes, from: start)?.key.position
+      }
+      guard let place = found else { break }
+      position = place.successor
+      let finding = try run("delete_dead_inodes") { (transaction) throws(TransactionError) in
+        try transaction.whyNotDead(place)
+      }
+      if let finding {
+        try forgetDeadInode(place, finding)
+      } else {
+        if wasClean { store.recordFinding(.deleted_inode_but_clean) }
+        try deleteInode(place)
+        count += 1
+      }
+    }
+    return count
+  }
+
+  private func forgetDeadInode(_ place: BPos, _ finding: FsckErrorID) throws(VolumeError) {
+    store.recordFinding(finding)
+    try run("delete_dead_inodes") { (transaction) throws(TransactionError) in
+      transaction.delete(.deletedInodes, place)
+      try transaction.commit()
+    }
+  }
+
+  /// Deletes an inode and all that belongs to it, as its snapshot sees it.
+  private func deleteInode(_ place: BPos) throws(VolumeError) {
+    for btree in [BTreeID.extents, .dirents, .xattrs] {
+      while try run(
+        "inode_rm", watermark: .reclaim,
+        { (transaction) throws(TransactionError) in
+          try transaction.deleteSome(btree, of: place)
+        })
+      {}
+    }
+    try run("inode_rm", watermark: .reclaim) { (transaction) throws(TransactionError) in
+      guard let found = try transaction.lookup(.inodes, place, .intent) else { return }
+      let words = InlineArray<1, UInt64>(
+        repeating: UInt64(try Transaction.inode(found).generation &+ 1).littleEndian)
+      unsafe transaction.update(
+        .inodes, BKey(type: .inodeGeneration, position: place, valueU64s: 1), words.span.bytes)
+      try transaction.commit()
+    }
+  }
+}
+
+extension Transaction {
+  fileprivate static func inode(_ found: KeyView) throws(TransactionError) -> Inode {
+    do throws(FormatError) {
+      return try found.withValue { (value) throws(FormatError) in
+        try Inode(key: found.key, value: value)
+      }
+    } catch {
+      throw .failed(VolumeError(error))
+    }
+  }
+
+  /// What is wrong with an inode's being in deleted_inodes; nil where it is dead.
+  fileprivate func whyNotDead(_ place: BPos) throws(TransactionError) -> FsckErrorID? {
+    guard let found = try lookup(.inodes, place), found.key.type.isInode else {
+      return .deleted_inode_missing
+    }
+    let inode = try Self.inode(found)
+    if inode.isDirectory {
+      var walk = SnapshotWalk(.dirents, place.offset, from: 0, snapshot: place.snapshot)
+      if try next(&walk) != nil { return .deleted_inode_is_dir }
+    }
+    guard inode.flags.contains(.unlinked) else { return .deleted_inode_not_unlinked }
+    return inode.flags.contains(.hasChildSnapshot) ? .deleted_inode_has_child_snapshots : nil
+  }
+
+  /// Deletes some of an inode's keys, and commits.
+  ///
+  /// - Returns: False when there are no more.
+  fileprivate func deleteSome(
+    _ btree: BTreeID, of place: BPos
+  ) throws(TransactionError) -> Bool {
+    var walk = SnapshotWalk(
+      btree, place.offset, from: 0, snapshot: place.snapshot, mode: .intent)
+    var left = Self.keysAtOnce
+    while left > 0, let found = try next(&walk) {
+      let key = found.key
+      let position = BPos(place.offset, key.position.offset, place.snapshot)
+      if btree == .extents {
+        try updateExtent(
+          btree, BKey(type: .deleted, position: position, size: key.size), RawSpan())
+      } else {
+        try deleteVisible(
+          btree, position, isInherited: key.position.snapshot != place.snapshot)
+      }
+      left -= 1
+    }
+    try commit()
+    return left == 0
+  }
+
+  private static var keysAtOnce: Int { 16 }
+}
+
+extension BKeyType {
+  fileprivate var isInode: Bool { self == .inode || self == .inodeV2 || self == .inodeV3 }
+}
