@@ -108,7 +108,13 @@ extension Transaction {
           words: words)
         throw .restart(.nodeSplit)
       }
-      let slot = node.with { $0.index.lowerBound(update.position) }
+      let slot: IndexSlot
+      if update.level == 0 {
+        slot = paths.lowerBound(update.btree, update.position, in: node)
+        paths.note(update.btree, update.position, at: slot)
+      } else {
+        slot = node.with { $0.index.lowerBound(update.position) }
+      }
       unsafe updates[index].slot = slot
       guard !update.flags.contains(.notJournalled) else { continue }
       journalWords &+= 1 &+ update.wordCount

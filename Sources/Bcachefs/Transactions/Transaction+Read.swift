@@ -25,6 +25,8 @@ struct KeyWalk {
   fileprivate(set) var position: BPos?
   fileprivate var node: NodeRef?
   fileprivate var slot = IndexSlot(row: 0, entry: 0)
+  /// Where the key that was found last is in its node.
+  fileprivate var found = IndexSlot(row: 0, entry: 0)
   /// The node was not locked before the walk came by.
   fileprivate var isPassing = false
   fileprivate var lockSequence: UInt32 = 0
@@ -47,7 +49,9 @@ extension Transaction {
       return own.type == .deleted ? nil : own.view
     }
     guard let node = try node(btree, level: 0, position, mode) else { return nil }
-    return node.with { $0.find(position) }
+    let slot = paths.lowerBound(btree, position, in: node)
+    paths.note(btree, position, at: slot)
+    return node.with { $0.key(at: slot, position) }
   }
 
   /// The first key at or behind a position, up to `end`; nil if there is none.
@@ -55,7 +59,9 @@ extension Transaction {
     _ btree: BTreeID, from start: BPos, upTo end: BPos = .max, _ mode: LockMode = .read
   ) throws(TransactionError) -> KeyView? {
     var walk = KeyWalk(btree, from: start, upTo: end, mode: mode)
-    return try next(&walk)
+    guard let view = try next(&walk) else { return nil }
+    paths.note(btree, view.key.position, at: walk.found)
+    return view
   }
 
   /// The next key of a walk; nil at its end.
@@ -87,6 +93,7 @@ extension Transaction {
         walk.position = nil
         return nil
       }
+      walk.found = visible.0
       walk.slot = node.with { $0.index.after(visible.0) }
       walk.position = visible.1.key.position.successor
       return visible.1
@@ -162,9 +169,8 @@ extension Transaction {
     guard let node = try node(walk.btree, level: 0, position, walk.mode) else { return nil }
     walk.node = node
     walk.isPassing = held.count > heldBefore && walk.mode == .read
-    (walk.slot, walk.lockSequence) = node.with {
-      ($0.index.lowerBound(position), $0.lock.sequence)
-    }
+    walk.slot = paths.lowerBound(walk.btree, position, in: node)
+    walk.lockSequence = node.with { $0.lock.sequence }
     return node
   }
 

@@ -163,9 +163,9 @@ final class Transaction: @unchecked Sendable {
     var words = InlineArray<4, UInt64>(repeating: 0)
     var span = words.mutableSpan
     var bytes = unsafe span.mutableBytes
-    for index in 0..<min(name.utf8CodeUnitCount, 32) {
-      bytes[LEField<UInt8>(index)] = unsafe name.utf8Start[index]
-    }
+    let told = unsafe RawSpan(
+      _unsafeStart: name.utf8Start, byteCount: min(name.utf8CodeUnitCount, bytes.byteCount))
+    bytes.copy(told, to: 0)
     self.name = words
   }
 

@@ -126,6 +126,30 @@ internal import Testing
     }
   }
 
+  /// A guess of a place only ever saves time: right, stale, or no place at all.
+  @Test(arguments: [UInt64(1), 2, 3])
+  func aGuessChangesNothingAboutWhatIsFound(seed: UInt64) throws {
+    var model = Model(seed: seed)
+    for _ in 0..<700 { model.put(model.position(seed * 20), [model.random.next()]) }
+    #expect(model.node.index.rowCount > 3, "seed \(seed): several chunks")
+    var guesses = [IndexSlot(row: -1, entry: 0), IndexSlot(row: 1, entry: -1)]
+    guesses += [IndexSlot(row: Int.max, entry: Int.max), IndexSlot(row: 0, entry: Int.max)]
+    for row in 0...model.node.index.rowCount + 1 {
+      guesses += [0, 1, 31, 63, 64].map { IndexSlot(row: row, entry: $0) }
+    }
+    for _ in 0..<500 {
+      let position = model.position(seed * 20 + 2)
+      let right = model.node.index.lowerBound(position)
+      var near = [right, model.node.index.before(right) ?? right]
+      if right.row < model.node.index.rowCount { near.append(model.node.index.after(right)) }
+      for guess in guesses + near {
+        #expect(
+          model.node.index.lowerBound(position, near: guess) == right,
+          "seed \(seed), \(position), \(guess)")
+      }
+    }
+  }
+
   @Test(arguments: [UInt64(1), 2, 3, 4])
   func halvesAndMergedNodesHoldWhatTheWholeHeld(seed: UInt64) throws {
     var model = Model(seed: seed)

@@ -175,6 +175,28 @@ struct NodeIndex: ~Copyable {
     return IndexSlot(row: row, entry: low)
   }
 
+  /// As `lowerBound`, where it is likely to be a slot or the one behind it.
+  ///
+  /// - Parameter guess: Any slot, of whatever node and time: what it says is looked at.
+  /// - Complexity: O(1) where the guess is right.
+  @inline(__always) func lowerBound(_ position: BPos, near guess: IndexSlot) -> IndexSlot {
+    if isEntry(guess) || guess == end {
+      if isLowerBound(guess, position) { return guess }
+      if guess.row < rowCount {
+        let next = after(guess)
+        if isLowerBound(next, position) { return next }
+      }
+    }
+    return lowerBound(position)
+  }
+
+  /// Whether a slot, an entry's or `end`, is the lower bound of a position.
+  @inline(__always) private func isLowerBound(_ slot: IndexSlot, _ position: BPos) -> Bool {
+    if slot.row < rowCount, self[slot].isBefore(position) { return false }
+    guard let before = before(slot) else { return true }
+    return self[before].isBefore(position)
+  }
+
   /// The entry of exactly this position.
   func find(_ position: BPos) -> IndexSlot? {
     let slot = lowerBound(position)
