@@ -25,14 +25,16 @@ enum ReservedBuckets {
 
   /// The sectors of superblocks: the space before the first copy is the superblock's too.
   ///
-  /// - Parameter copies: Where copies start.
+  /// - Parameter copies: Where copies start; a device may say anything.
   static func superblockSectors(
     _ layout: SuperblockLayout, copies: some Sequence<UInt64>
   ) -> [Range<UInt64>] {
     let sectors = UInt64(layout.maxByteCount / 512)
     return [0..<SuperblockLayout.defaultSuperblockSector]
-      + copies.map { $0..<$0.addingReportingOverflow(sectors).partialValue }
-      .filter { !$0.isEmpty }
+      + copies.map { start in
+        let (end, overflow) = start.addingReportingOverflow(sectors)
+        return start..<(overflow ? .max : end)
+      }
   }
 
   /// How many buckets a new journal gets: as many as the driver took for long, one in 256, at least

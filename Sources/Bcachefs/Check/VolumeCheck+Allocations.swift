@@ -135,9 +135,8 @@ private struct AllocationRound {
         let member = check.media.member(own), member.bucketSizeSectors > 0
       else { continue }
       let layout = try JournalMap.ownSuperblock(of: own, on: device, in: check.media).layout
-      var ranges = layout.copySectors.map { $0..<$0 + UInt64(layout.maxByteCount) / 512 }
-      ranges.append(0..<SuperblockLayout.defaultSuperblockSector)
-      for range in ranges { markSectors(range, .sb, own, member) }
+      let copies = ReservedBuckets.superblockSectors(layout, copies: layout.copySectors)
+      for sectors in copies { markSectors(sectors, .sb, own, member) }
       for range in try JournalMap(of: own, on: device, in: check.media).ranges {
         for bucket in range.start..<range.start + range.count {
           let start = bucket * member.bucketSizeSectors
@@ -150,16 +149,13 @@ private struct AllocationRound {
   private mutating func markSectors(
     _ sectors: Range<UInt64>, _ type: DataType, _ device: UInt8, _ member: MemberInfo
   ) {
-    var start = sectors.lowerBound
-    while start < sectors.upperBound {
-      let number = start / member.bucketSizeSectors
-      let end = min(sectors.upperBound, (number + 1) * member.bucketSizeSectors)
-      let bucket = Positions.bucket(device: device, bucket: number)
-      if table.contains(bucket) {
-        table[bucket].dataType = type.rawValue
-        table[bucket].dirtySectors &+= UInt32(truncatingIfNeeded: end - start)
-      }
-      start = end
+    let parts = ReservedBuckets.buckets(
+      of: sectors, bucketSectors: member.bucketSizeSectors, limit: member.bucketCount)
+    for part in parts {
+      let bucket = Positions.bucket(device: device, bucket: part.bucket)
+      guard table.contains(bucket) else { continue }
+      table[bucket].dataType = type.rawValue
+      table[bucket].dirtySectors &+= part.sectors
     }
   }
 
