@@ -65,8 +65,7 @@ struct DeadInodeTests {
         ["format", "--quiet"] + (usesReplicas ? ["--replicas=2"] : []) + images)
       let outcome = try KernelGuest.run(job: Self.job, images: images)
       #expect(outcome.complaints == [])
-      let volume = try VolumeOpener.openForWriting(VolumeSources(paths: images))
-      let engine = try Engine.open(volume, EngineOptions(seed: 5))
+      let engine = try OpenedImages.open(images)
       #expect(!engine.wasClean)
       let left = try engine.run("test_left") { (transaction) throws(TransactionError) in
         try transaction.next(.deletedInodes, from: .min) != nil
@@ -74,8 +73,7 @@ struct DeadInodeTests {
       #expect(!left)
       #expect(engine.deadInodeCount.load(ordering: .relaxed) > 15)
       try engine.close()
-      engine.letGo()
-      for device in engine.media.devices { try device?.close() }
+      try OpenedImages.letGo(engine)
       let checked = try KernelGuest.check(images: images)
       #expect(checked.complaints == [])
       let manifest = checked.result.text

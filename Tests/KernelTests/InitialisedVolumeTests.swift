@@ -52,11 +52,8 @@ struct InitialisedVolumeTests {
 
   /// - Parameter isClosed: Or left as after a crash.
   private func open(_ images: [String], _ passphrase: String?, isClosed: Bool) throws {
-    let volume = try VolumeOpener.openForWriting(
-      VolumeSources(paths: images), unlock: UnlockSource(ask: { _ in passphrase }))
-    let engine = try Engine.open(volume, EngineOptions(cacheBytes: 16 << 20, seed: 5))
+    let engine = try OpenedImages.open(images, passphrase: passphrase)
     if isClosed { try engine.close() }
-    engine.letGo()
-    for device in engine.media.devices { try device?.close() }
+    try OpenedImages.letGo(engine)
   }
 }

@@ -45,19 +45,6 @@ struct LiveEngineTests {
     }
   }
 
-  private func open(
-    _ images: [String], seed: UInt64, passphrase: String? = nil
-  ) throws -> Engine {
-    let volume = try VolumeOpener.openForWriting(
-      VolumeSources(paths: images), unlock: UnlockSource(ask: { _ in passphrase }))
-    return try Engine.open(volume, EngineOptions(cacheBytes: 16 << 20, seed: seed))
-  }
-
-  private func letGo(_ engine: Engine) throws {
-    engine.letGo()
-    for device in engine.media.devices { try device?.close() }
-  }
-
   @Test(arguments: ["plain", "compressed", "replicas"])
   func theDriverFindsNothingInWhatWasChangedAndClosed(name: String) throws {
     try withTemporaryFolder { folder in
@@ -65,13 +52,13 @@ struct LiveEngineTests {
       var random = SplitMix64(seed: 1)
       var model: [BPos: UInt64] = [:]
       for round in 0..<3 {
-        let engine = try open(images, seed: UInt64(round + 1))
+        let engine = try OpenedImages.open(images, seed: UInt64(round + 1))
         #expect(engine.wasClean)
         #expect(try contents(engine) == model, "round \(round)")
         try change(engine, &random, &model, count: 4000)
         if round == 1 { try engine.discardBuckets() }
         try engine.close()
-        try letGo(engine)
+        try OpenedImages.letGo(engine)
         let copies = images.map { "\($0).copy" }
         for (image, copy) in zip(images, copies) {
           try FileManager.default.copyItem(atPath: image, toPath: copy)
@@ -93,7 +80,8 @@ struct LiveEngineTests {
       var random = SplitMix64(seed: 2)
       var model: [BPos: UInt64] = [:]
       for round in 0..<(runsLongTests ? 10 : 3) {
-        let engine = try open(images, seed: UInt64(round + 1), passphrase: sample.passphrase)
+        let engine = try OpenedImages.open(
+          images, seed: UInt64(round + 1), passphrase: sample.passphrase)
         #expect(try contents(engine) == model, "round \(round)")
         try change(engine, &random, &model, count: 2000)
         try engine.discardBuckets()
@@ -102,7 +90,7 @@ struct LiveEngineTests {
         } else {
           try engine.journal.flush(upTo: engine.journal.currentSequence)
         }
-        try letGo(engine)
+        try OpenedImages.letGo(engine)
         let turn = try KernelGuest.run(
           job: #". "$JOB_GUEST/turn.sh""#, images: images,
           environment: ["JOB_PASSPHRASE": sample.passphrase ?? "", "JOB_SEED": "\(round + 1)"])

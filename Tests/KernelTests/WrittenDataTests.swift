@@ -27,11 +27,11 @@ struct WrittenDataTests {
       for image in images { try runProgramOrThrow("truncate", ["-s", "192M", image]) }
       try runProgramOrThrow(
         builtProgram("bcachefs"), ["format", "--quiet", "--bucket=128k"] + words, folder: folder)
-      let engine = try open(images)
+      let engine = try OpenedImages.open(images)
       let data = try makeFile(engine, sectors: 100_000)
       try writeFile("\(folder)/expected", data)
       try close(engine)
-      let again = try open(images)
+      let again = try OpenedImages.open(images)
       let (capacity, available) = (again.usage.capacity, again.usage.available)
       try close(again)
       let outcome = try KernelGuest.run(
@@ -57,15 +57,9 @@ struct WrittenDataTests {
     }
   }
 
-  private func open(_ images: [String]) throws -> Engine {
-    let volume = try VolumeOpener.openForWriting(VolumeSources(paths: images))
-    return try Engine.open(volume, EngineOptions(cacheBytes: 16 << 20, seed: 5))
-  }
-
   private func close(_ engine: Engine) throws {
     try engine.close()
-    engine.letGo()
-    for device in engine.media.devices { try device?.close() }
+    try OpenedImages.letGo(engine)
   }
 
   /// Makes a file `data` in the root directory, with as much data.

@@ -78,7 +78,7 @@ struct BTreeBench {
       let engine = try BenchedEngine(paths: [image], cacheBytes: 1 << 30, seed: UInt64(round + 1))
       for work in KeyWork.allCases {
         let written = Program.bytesWritten
-        let nanoseconds = onThreads(threads) { thread in
+        let nanoseconds = Workers.time(threads) { thread in
           var random = SplitMix64(seed: UInt64(round * 100 + work.hashValue & 63 + thread * 7))
           return (try? engine.perform(work, options.keyCount / threads, &random)) ?? -1
         }
@@ -122,7 +122,7 @@ struct BTreeBench {
     guard let opened = unsafe lmdb_store_open(folder, 32 << 30) else { return print("no LMDB") }
     let store = unsafe UncheckedPointer(opened)
     for work in KeyWork.allCases {
-      let nanoseconds = onThreads(threads) { thread in
+      let nanoseconds = Workers.time(threads) { thread in
         unsafe Int(
           lmdb_store_perform(
             store.pointer, work.rawValue, UInt64(options.keyCount / threads),
@@ -141,13 +141,6 @@ struct BTreeBench {
   ) {
     figures[name, default: [:]][work, default: Figure()].nanoseconds
       .append(nanoseconds * Double(threads) / Double(options.keyCount))
-  }
-
-  /// Runs `body` on so many threads at a time.
-  ///
-  /// - Returns: how long it took; nil if one of them returned less than nothing.
-  private func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Int) -> Double? {
-    Workers.time(count, body)
   }
 
   // MARK: - Reporting

@@ -16,13 +16,13 @@ protocol NodePlaces: Sendable {
   /// A place for a node on as many devices as metadata has replicas.
   ///
   /// - Throws: `.noSpace`.
-  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> NodeAllocation
+  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> SectorAllocation
   /// Gives back what was not used.
-  func giveBack(_ allocation: NodeAllocation)
+  func giveBack(_ allocation: SectorAllocation)
 }
 
 final class NodeAllocator: NodePlaces {
-  private let returned = Mutex<[NodeAllocation]>([])
+  private let returned = Mutex<[SectorAllocation]>([])
   private let nodeSectors: UInt64
   private let replicas: Int
   private let target: DiskTarget
@@ -33,19 +33,18 @@ final class NodeAllocator: NodePlaces {
     target = DiskTarget(rawValue: UInt16(truncatingIfNeeded: media.options[.metadataTarget]))
   }
 
-  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> NodeAllocation {
+  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> SectorAllocation {
     while let allocation = returned.withLock({ $0.popLast() }) {
       guard allocation.places.contains(where: { engine.failures.contains($0.device) }) else {
         return allocation
       }
-      engine.openBuckets.release(allocation.buckets)
+      engine.settle(allocation)
     }
     let request = AllocationRequest(
       sectors: nodeSectors, minSectors: nodeSectors, replicas: replicas,
       target: engine.targets.members(of: target), watermark: watermark)
-    let found = try engine.allocateSectors(request, in: engine.writePoints.nodes)
-    return NodeAllocation(places: found.places, buckets: found.buckets)
+    return try engine.allocateSectors(request, in: engine.writePoints.nodes)
   }
 
-  func giveBack(_ allocation: NodeAllocation) { returned.withLock { $0.append(allocation) } }
+  func giveBack(_ allocation: SectorAllocation) { returned.withLock { $0.append(allocation) } }
 }

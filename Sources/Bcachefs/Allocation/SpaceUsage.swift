@@ -28,13 +28,12 @@ struct DiskReservation: Sendable {
 }
 
 final class SpaceUsage: Sendable {
-  /// What data is on, whatever its type on the device says.
-  private enum Kind: Int { case data, btree, cached, reserved }
-
   private static var typesPerDevice: Int { 16 }
 
-  /// In sectors, by `Kind`.
-  private let sums = InlineArray<4, Atomic<Int64>> { _ in Atomic(0) }
+  /// In sectors, all copies counted.
+  private let data = Atomic<Int64>(0)
+  private let nodes = Atomic<Int64>(0)
+  private let reserved = Atomic<Int64>(0)
   /// By device and data type.
   private let bucketCounts = InlineArray<1024, Atomic<Int64>> { _ in Atomic(0) }
   private let promised = Atomic<UInt64>(0)
@@ -73,31 +72,22 @@ final class SpaceUsage: Sendable {
   func add(_ position: BPos, _ value: RawSpan) -> Int64 {
     guard value.byteCount >= 8 else { return 0 }
     let delta = value[LEField<Int64>(0)]
-    switch AccountingKey.kind(of: position) {
-    case AccountingKey.Kind.persistentReserved:
-      sums[Kind.reserved.rawValue].wrappingAdd(delta, ordering: .relaxed)
+    switch AccountingKey(position) {
+    case .persistentReserved:
+      reserved.wrappingAdd(delta, ordering: .relaxed)
       return delta
-    case AccountingKey.Kind.replicas:
-      guard case .replicas(let replicas) = AccountingKey(position) else { return 0 }
-      return add(DataType(rawValue: replicas.dataType), delta)
-    case AccountingKey.Kind.deviceDataType:
-      guard case .deviceDataType(let device, let type) = AccountingKey(position),
-        device < 64, type < Self.typesPerDevice
-      else { return 0 }
+    case .replicas(let replicas):
+      switch DataType(rawValue: replicas.dataType) {
+      case .user, .parity:
+        data.wrappingAdd(delta, ordering: .relaxed)
+        return delta
+      case .btree: nodes.wrappingAdd(delta, ordering: .relaxed)
+      default: break
+      }
+    case .deviceDataType(let device, let type):
+      guard device < 64, type < Self.typesPerDevice else { break }
       bucketCounts[Int(device) * Self.typesPerDevice + Int(type)]
         .wrappingAdd(delta, ordering: .relaxed)
-      return 0
-    default: return 0
-    }
-  }
-
-  private func add(_ type: DataType, _ delta: Int64) -> Int64 {
-    switch type {
-    case .user, .parity:
-      sums[Kind.data.rawValue].wrappingAdd(delta, ordering: .relaxed)
-      return delta
-    case .btree: sums[Kind.btree.rawValue].wrappingAdd(delta, ordering: .relaxed)
-    case .cached: sums[Kind.cached.rawValue].wrappingAdd(delta, ordering: .relaxed)
     default: break
     }
     return 0
@@ -116,10 +106,6 @@ final class SpaceUsage: Sendable {
       + buckets(.needGcGens, of: device) + buckets(.needDiscard, of: device)
   }
 
-  private func sum(_ kind: Kind) -> UInt64 {
-    UInt64(clamping: sums[kind.rawValue].load(ordering: .acquiring))
-  }
-
   // MARK: - What there is
 
   /// Sectors that can be used for data and nodes.
@@ -136,11 +122,13 @@ final class SpaceUsage: Sendable {
   var used: UInt64 { used(promised.load(ordering: .acquiring)) }
 
   private func used(_ promised: UInt64) -> UInt64 {
-    let reserved = sum(.reserved).addingReportingOverflow(promised)
-    guard !reserved.overflow else { return .max }
+    let reserved = UInt64(clamping: reserved.load(ordering: .acquiring))
+    let (all, overflow) = reserved.addingReportingOverflow(promised)
+    guard !overflow else { return .max }
     // `reserve_factor`
-    let withSpare = reserved.partialValue &+ (reserved.partialValue &+ 63) >> 6
-    return sum(.data) &+ sum(.btree) &+ withSpare
+    let withSpare = all &+ (all &+ 63) >> 6
+    return UInt64(clamping: data.load(ordering: .acquiring))
+      &+ UInt64(clamping: nodes.load(ordering: .acquiring)) &+ withSpare
   }
 
   /// Sectors that can still be promised (`avail_factor`).
@@ -174,12 +162,12 @@ final class SpaceUsage: Sendable {
 
   /// Takes back what is left of a promise.
   func release(_ reservation: inout DiskReservation) {
-    keep(reservation.sectors)
+    endPromise(of: reservation.sectors)
     reservation.sectors = 0
   }
 
   /// So many sectors are used now, or not wanted any more.
-  func keep(_ sectors: UInt64) {
+  func endPromise(of sectors: UInt64) {
     guard sectors > 0 else { return }
     promised.wrappingSubtract(sectors, ordering: .acquiringAndReleasing)
   }

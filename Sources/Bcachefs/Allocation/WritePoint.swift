@@ -11,8 +11,8 @@
 //      so devices fill by their shares of free space.
 //   3. All copies are of the same sectors: an allocation is as long as the fullest of its buckets
 //      allows, and who needs more asks again.
-//   4. Where devices are too few for all copies, fewer will do; where they have no room, room is
-//      made, then buckets that other streams have open are used, then there is none.
+//   4. Where devices are too few for all copies, fewer will do; where they have no room, buckets
+//      that other streams have open are used, then room is made, then there is none.
 // Invariants
 //   (1) Copies of an allocation are on different devices.
 //   (2) A bucket of an allocation stays open until it is settled.
@@ -134,10 +134,7 @@ final class WritePoint: Sendable {
 
   /// Gives up all buckets: others may fill them.
   func retire(_ openBuckets: OpenBuckets) {
-    state.withLock { state in
-      for bucket in state.buckets { openBuckets.putBack(bucket) }
-      state.buckets = []
-    }
+    state.withLock { $0.dropBuckets(below: .max, openBuckets) }
   }
 
   // MARK: - Choosing
@@ -146,10 +143,7 @@ final class WritePoint: Sendable {
   private func step(
     _ state: inout State, _ request: AllocationRequest, full: UInt64, _ openBuckets: OpenBuckets
   ) -> Step {
-    for bucket in state.buckets where bucket.freeSectors < request.minSectors {
-      openBuckets.putBack(bucket)
-    }
-    state.buckets.removeAll { $0.freeSectors < request.minSectors }
+    state.dropBuckets(below: request.minSectors, openBuckets)
     var chosen: [WritableMember] = []
     var copies = 0
     var hasCache = dataType != .user
@@ -220,13 +214,18 @@ final class WritePoint: Sendable {
       state.buckets[index].nextSector += count
     }
     openBuckets.hold(taken)
-    for bucket in state.buckets where bucket.freeSectors == 0 { openBuckets.putBack(bucket) }
-    state.buckets.removeAll { $0.freeSectors == 0 }
+    state.dropBuckets(below: 1, openBuckets)
     return SectorAllocation(places: places, buckets: taken, sectors: count)
   }
 }
 
 extension WritePoint.State {
+  /// Gives back buckets that have less room than this.
+  fileprivate mutating func dropBuckets(below sectors: UInt64, _ openBuckets: OpenBuckets) {
+    for bucket in buckets where bucket.freeSectors < sectors { openBuckets.putBack(bucket) }
+    buckets.removeAll { $0.freeSectors < sectors }
+  }
+
   /// Adds a bucket of a device that has so many more; false if there is one of that device.
   fileprivate mutating func add(_ bucket: OpenBucket, available: UInt64) -> Bool {
     guard !buckets.contains(where: { $0.device == bucket.device }) else { return false }

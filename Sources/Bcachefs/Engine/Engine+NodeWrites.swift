@@ -114,7 +114,7 @@ extension Engine {
       if new.node.incarnation == new.incarnation { new.node.clear(.unreachable) }
       new.node.lock.unlockWrite()
       new.node.lock.unlockIntent()
-      openBuckets.release(new.allocation.buckets)
+      settle(new.allocation)
     }
     journal.drop(update.pin)
   }

@@ -84,7 +84,6 @@ final class TreeScanner {
   }
 
   private static let rootInode = Positions.rootInode
-  private static let lostAndFound = Array("lost+found".utf8)
   private let tree: HostTree
   private let parameters: Parameters
   private var survey = SourceSurvey()
@@ -131,7 +130,7 @@ final class TreeScanner {
       var subdirectories: UInt32 = 0
       let isRoot = survey.subdirectoryCounts.isEmpty
       for entry in entries where isIncluded(entry) {
-        if isRoot && entry.name == TreeScanner.lostAndFound { hasOwnLostAndFound = true }
+        if isRoot && entry.name == NewVolume.lostAndFound { hasOwnLostAndFound = true }
         survey.nameBytes += UInt64(entry.name.count)
         if entry.stat.isDirectory {
           subdirectories += 1
@@ -234,7 +233,7 @@ final class TreeScanner {
       Child(name: entry.name, stat: entry.stat, hash: hash.dirent(entry.name.span))
     }
     if directory.index == 0 && !hasOwnLostAndFound {
-      let name = TreeScanner.lostAndFound
+      let name = NewVolume.lostAndFound
       children.insert(Child(name: name, stat: nil, hash: hash.dirent(name.span)), at: 0)
     }
     return Cursor(

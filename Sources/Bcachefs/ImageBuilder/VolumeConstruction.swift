@@ -180,37 +180,14 @@ struct VolumeConstruction {
     try volume.write(to: devices)
   }
 
-  /// The first subvolume and snapshot: what `bch2_initialize_subvolumes` makes.
   private func buildSnapshots() throws(ImageError) -> [BTreeBuilder.Root] {
-    var value = AlignedBuffer(byteCount: 64)
-    var roots: [BTreeBuilder.Root?] = []
-    func build(
-      _ btree: BTreeID, _ type: BKeyType, at offset: UInt64, words: Int,
-      _ encode: (inout MutableRawSpan) -> Void
-    ) throws(ImageError) {
-      let builder = BTreeBuilder(btree, writer: nodes)
-      var bytes = value.mutableBytes
-      encode(&bytes)
-      let key = BKey(type: type, position: BPos(0, offset), valueU64s: words)
-      try builder.add(key, value.bytes.extracting(0..<key.valueByteCount))
-      roots.append(try builder.finish())
+    var roots: [BTreeBuilder.Root] = []
+    for first in NewVolume.keys {
+      let builder = BTreeBuilder(first.btree, writer: nodes)
+      try unsafe builder.add(first.key, first.words.span.bytes)
+      if let root = try builder.finish() { roots.append(root) }
     }
-    let subvolume = Subvolume(snapshot: .max, inode: Positions.rootInode)
-    try build(
-      .subvolumes, .subvolume, at: UInt64(Subvolume.root), words: Subvolume.encodedU64s
-    ) { subvolume.encode(into: &$0) }
-    var snapshot = Snapshot()
-    snapshot.subvolume = Subvolume.root
-    snapshot.tree = 1
-    snapshot.isSubvolume = true
-    try build(
-      .snapshots, .snapshot, at: UInt64(UInt32.max), words: Snapshot.encodedU64s
-    ) { snapshot.encode(into: &$0) }
-    let tree = SnapshotTree(masterSubvolume: Subvolume.root, rootSnapshot: .max)
-    try build(
-      .snapshotTrees, .snapshotTree, at: 1, words: SnapshotTree.encodedU64s
-    ) { tree.encode(into: &$0) }
-    return roots.compactMap { $0 }
+    return roots
   }
 
   // MARK: - Devices that fit

@@ -24,14 +24,14 @@ extension Engine {
     var count = 0
     var position: BPos? = .min
     while let start = position {
-      let found = try run("delete_dead_inodes") { (transaction) throws(TransactionError) in
-        try transaction.next(.deletedInodes, from: start)?.key.position
+      let found = try run("delete_dead_inodes") {
+        (transaction) throws(TransactionError) -> (BPos, FsckErrorID?)? in
+        guard let next = try transaction.next(.deletedInodes, from: start) else { return nil }
+        let place = next.key.position
+        return (place, try transaction.whyNotDead(place))
       }
-      guard let place = found else { break }
+      guard let (place, finding) = found else { break }
       position = place.successor
-      let finding = try run("delete_dead_inodes") { (transaction) throws(TransactionError) in
-        try transaction.whyNotDead(place)
-      }
       if let finding {
         try forgetDeadInode(place, finding)
       } else {

@@ -7,8 +7,8 @@
 //      it begins anew.
 //   2. He would find the entries of a first attempt in the same buckets. So they are looked for,
 //      and numbers begin behind theirs: a journal whose entries need nothing older ignores them.
-//   3. All buckets are free at first, in one range; then those of superblocks
-//      and journals are counted, by the triggers. Nobody else takes them meanwhile.
+//   3. All buckets are free at first, in one range; then those of superblocks and journals are
+//      counted, by the triggers. Nobody else takes them meanwhile.
 //   4. The first subvolume, its snapshot, the root directory and lost+found.
 //   5. When all that is flushed, a superblock says that the volume is initialised.
 // Invariants
@@ -40,14 +40,12 @@ extension Engine {
           "the volume has never been mounted: all of its devices have to be there, and device "
             + "\(index) is not")
       }
-      var ranges = store.journalRanges(of: index)
-      if ranges.isEmpty {
-        ranges = try journalRanges(on: member, layout, name: device.name)
+      if store.journalRanges(of: index).isEmpty {
         try store.setJournalBuckets(
-          ranges.flatMap { $0.start..<$0.start + $0.count }, of: index)
+          try newJournal(on: member, layout, name: device.name), of: index)
       }
       let map = JournalMap(
-        ranges, device: UInt8(truncatingIfNeeded: index),
+        store.journalRanges(of: index), device: UInt8(truncatingIfNeeded: index),
         bucketByteCount: Int(member.bucketSizeSectors) * 512)
       var scan = JournalScan(map, media: media, blacklist, keeping: .headers)
       try scan.run(device)
@@ -66,9 +64,9 @@ extension Engine {
   }
 
   /// The first buckets that no superblock is in.
-  private static func journalRanges(
+  private static func newJournal(
     on member: MemberInfo, _ layout: SuperblockLayout, name: String
-  ) throws(VolumeError) -> [JournalBucketRange] {
+  ) throws(VolumeError) -> [UInt64] {
     let taken = Set(superblockBuckets(of: member, layout).keys)
     let count = ReservedBuckets.journalBucketCount(
       bucketCount: member.bucketCount, bucketSectors: member.bucketSizeSectors)
@@ -81,7 +79,7 @@ extension Engine {
     guard buckets.count == count else {
       throw VolumeError(.limit, "\(name) has no room for a journal of \(count) buckets")
     }
-    return JournalBucketRangesSection(buckets: buckets).ranges
+    return buckets
   }
 
   /// Sectors of each bucket that a superblock is in.
@@ -196,33 +194,19 @@ extension Engine {
 
   private func makeFirstSubvolume() throws(VolumeError) {
     try run("initialize_subvolumes") { (transaction) throws(TransactionError) in
-      let tree = SnapshotTree(masterSubvolume: Subvolume.root, rootSnapshot: .max)
-      transaction.put(.snapshotTrees, .snapshotTree, BPos(0, 1), SnapshotTree.encodedU64s) {
-        tree.encode(into: &$0)
+      for first in NewVolume.keys {
+        unsafe transaction.update(first.btree, first.key, first.words.span.bytes)
       }
-      var snapshot = Snapshot()
-      snapshot.subvolume = Subvolume.root
-      snapshot.tree = 1
-      snapshot.isSubvolume = true
-      transaction.put(
-        .snapshots, .snapshot, BPos(0, UInt64(UInt32.max)), Snapshot.encodedU64s
-      ) { snapshot.encode(into: &$0) }
-      let subvolume = Subvolume(snapshot: .max, inode: Positions.rootInode)
-      transaction.put(
-        .subvolumes, .subvolume, BPos(0, UInt64(Subvolume.root)), Subvolume.encodedU64s
-      ) { subvolume.encode(into: &$0) }
       try transaction.commit()
     }
   }
-
-  private static var lostAndFound: StaticString { "lost+found" }
 
   private func makeFirstDirectories() throws(VolumeError) {
     var root = newDirectory(Positions.rootInode, permissions: 0o755)
     root.subvolume = Subvolume.root
     root.nlink = 1
     var lost = newDirectory(Positions.rootInode + 1, permissions: 0o700)
-    let name = Array("\(Self.lostAndFound)".utf8)
+    let name = NewVolume.lostAndFound
     lost.directory = root.number
     lost.directoryOffset = NameHash(root).dirent(name.span)
     let place = Positions.dirent(

@@ -26,9 +26,8 @@ final class MarkedReplicas: Sendable {
   private static func position(_ entry: ReplicasEntry) -> BPos? {
     // More devices than an accounting key holds.
     guard entry.devices.count <= 16 else { return nil }
-    let sorted = entry.sorted
     let key = AccountingReplicas(
-      dataType: sorted.dataType.rawValue, required: sorted.requiredCount, devices: sorted.devices)
+      dataType: entry.dataType.rawValue, required: entry.requiredCount, devices: entry.devices)
     return AccountingKey.replicas(key).position
   }
 
@@ -46,7 +45,7 @@ final class MarkedReplicas: Sendable {
       devices: replicas.devices)
     try store.update { superblock in
       let old = superblock.replicas
-      if !old.contains(where: { $0.sorted == entry.sorted }) {
+      if !old.contains(where: { $0.sorted == entry }) {
         superblock.setReplicas(old + [entry])
       }
     }

@@ -229,8 +229,8 @@ extension Transaction {
       }
     }
     guard grown > 0, promisedSectors > 0 else { return }
-    let kept = min(UInt64(grown), promisedSectors)
-    promisedSectors -= kept
-    engine.usage.keep(kept)
+    let used = min(UInt64(grown), promisedSectors)
+    promisedSectors -= used
+    engine.usage.endPromise(of: used)
   }
 }

@@ -63,7 +63,9 @@ extension Transaction {
         if old.key.position.offset > key.position.offset { break }
       }
     }
-    if key.type != .deleted { try insert(btree, key, value, front, back) }
+    guard key.type != .deleted else { return }
+    guard front != nil || back != nil else { return update(btree, key, value) }
+    try insert(btree, key, value, front, back)
   }
 
   /// Puts a key in, as one with its neighbours where it continues them.
@@ -91,24 +93,11 @@ extension Transaction {
       }
       return pointer.offset % member.bucketSizeSectors + sectors <= member.bucketSizeSectors
     }
-    guard let joined, try !isHiddenBelow(btree, left.key.position),
-      try !isHiddenBelow(btree, right.key.position)
+    // `bch2_key_has_snapshot_overwrites`
+    guard let joined, try !hasKeyBelow(btree, left.key.position),
+      try !hasKeyBelow(btree, right.key.position)
     else { return nil }
     return JoinedKey(key: joined, words: left.words)
-  }
-
-  /// Whether a descendant has a key of its own at a position (`bch2_key_has_snapshot_overwrites`).
-  private func isHiddenBelow(
-    _ btree: BTreeID, _ position: BPos
-  ) throws(TransactionError) -> Bool {
-    guard position.snapshot > 0 else { return false }
-    var walk = KeyWalk(
-      btree, from: BPos(position.inode, position.offset),
-      upTo: BPos(position.inode, position.offset, position.snapshot - 1))
-    while let found = try next(&walk) {
-      if isAncestor(position.snapshot, of: found.key.position.snapshot) { return true }
-    }
-    return false
   }
 
   private func overwrite(

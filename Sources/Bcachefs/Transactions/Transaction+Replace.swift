@@ -32,7 +32,7 @@ struct RoomNeeded {
 
 /// Places that were taken for new nodes and are not used yet.
 struct NodeReserve {
-  var allocations: [NodeAllocation] = []
+  var allocations: [SectorAllocation] = []
   /// What one replacement uses: two halves and a root. After a replay it may be more.
   static var size: Int { 3 }
 }

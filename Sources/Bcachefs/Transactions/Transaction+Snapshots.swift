@@ -80,19 +80,33 @@ extension Transaction {
     return false
   }
 
+  /// Whether a snapshot that descends from a position's has a key of its own there that is as asked
+  /// for; whiteouts are keys.
+  func hasKeyBelow(
+    _ btree: BTreeID, _ position: BPos, where isWanted: (KeyView) -> Bool = { _ in true }
+  ) throws(TransactionError) -> Bool {
+    guard position.snapshot > 0 else { return false }
+    var walk = KeyWalk(
+      btree, from: BPos(position.inode, position.offset),
+      upTo: BPos(position.inode, position.offset, position.snapshot - 1))
+    while let found = try next(&walk) {
+      if isAncestor(position.snapshot, of: found.key.position.snapshot), isWanted(found) {
+        return true
+      }
+    }
+    return false
+  }
+
   /// Hides the part of a key that ends at `new` from those descendants that do not see the key that
   /// ends at `old`, of which it is a part.
   func moveWhiteouts(
     _ btree: BTreeID, from old: BPos, to new: BPos
   ) throws(TransactionError) {
-    guard btree.hasSnapshots, old.snapshot > 0, old != new else { return }
+    guard btree.hasSnapshots, old != new else { return }
     var hiding: [UInt32] = []
-    var walk = KeyWalk(
-      btree, from: BPos(old.inode, old.offset),
-      upTo: BPos(old.inode, old.offset, old.snapshot - 1))
-    while let found = try next(&walk) {
-      let snapshot = found.key.position.snapshot
-      if isAncestor(old.snapshot, of: snapshot) { hiding.append(snapshot) }
+    _ = try hasKeyBelow(btree, old) { found in
+      hiding.append(found.key.position.snapshot)
+      return false
     }
     for snapshot in hiding {
       let place = BPos(new.inode, new.offset, snapshot)

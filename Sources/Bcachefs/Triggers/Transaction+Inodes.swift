@@ -63,19 +63,7 @@ extension Transaction {
 
   /// Whether an inode has a version in a snapshot that descends from this one.
   private func hasInodeBelow(_ position: BPos) throws(TransactionError) -> Bool {
-    guard position.snapshot > 0 else { return false }
-    var walk = KeyWalk(
-      .inodes, from: BPos(position.inode, position.offset, 0),
-      upTo: BPos(position.inode, position.offset, position.snapshot - 1))
-    while let found = try next(&walk) {
-      let below = found.key.position.snapshot
-      if found.inodeFlags != nil,
-        engine.snapshots.withLock({ $0.isAncestor(position.snapshot, of: below) })
-      {
-        return true
-      }
-    }
-    return false
+    try hasKeyBelow(.inodes, position) { $0.inodeFlags != nil }
   }
 
   private func setFlags(_ flags: InodeFlags, of update: TransactionUpdate) {

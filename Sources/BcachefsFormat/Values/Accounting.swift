@@ -89,18 +89,6 @@ public enum AccountingKey: Hashable, Sendable {
     }
   }
 
-  /// `enum disk_accounting_type`, of those that many keys are looked at for.
-  public enum Kind {
-    @inlinable public static var persistentReserved: UInt8 { 1 }
-    @inlinable public static var replicas: UInt8 { 2 }
-    @inlinable public static var deviceDataType: UInt8 { 3 }
-  }
-
-  /// The kind of a key, by its position, which is not swapped.
-  @inlinable public static func kind(of position: BPos) -> UInt8 {
-    UInt8(truncatingIfNeeded: position.snapshot)
-  }
-
   /// `enum disk_accounting_type`
   public var kind: UInt8 {
     switch self {

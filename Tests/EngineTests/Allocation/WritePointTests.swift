@@ -3,7 +3,6 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
-internal import Foundation
 internal import Synchronization
 internal import TestSupport
 internal import Testing
@@ -141,29 +140,25 @@ internal import Testing
     let volume = try volume([64, 64, 64])
     let taken = Mutex<[[UInt64: UInt64]]>([[:], [:], [:]])
     let failure = Mutex<VolumeError?>(nil)
-    let threads = (0..<4).map { thread in
-      Thread {
-        var random = SplitMix64(seed: UInt64(thread))
-        for _ in 0..<400 {
-          do throws(VolumeError) {
-            let found = try volume.engine.allocateSectors(
-              AllocationRequest(sectors: 8 * (1 + random.next() % 12), replicas: 2),
-              in: volume.engine.writePoints.user(random.next() % 3))
-            taken.withLock { taken in
-              for place in found.places {
-                for sector in stride(from: place.offset, to: place.offset + found.sectors, by: 8) {
-                  taken[Int(place.device)][sector, default: 0] += 1
-                }
+    onThreads(4) { thread in
+      var random = SplitMix64(seed: UInt64(thread))
+      for _ in 0..<400 {
+        do throws(VolumeError) {
+          let found = try volume.engine.allocateSectors(
+            AllocationRequest(sectors: 8 * (1 + random.next() % 12), replicas: 2),
+            in: volume.engine.writePoints.user(random.next() % 3))
+          taken.withLock { taken in
+            for place in found.places {
+              for sector in stride(from: place.offset, to: place.offset + found.sectors, by: 8) {
+                taken[Int(place.device)][sector, default: 0] += 1
               }
             }
-          } catch {
-            failure.withLock { $0 = error }
           }
+        } catch {
+          failure.withLock { $0 = error }
         }
       }
     }
-    for thread in threads { thread.start() }
-    for thread in threads { while !thread.isFinished { usleep(1000) } }
     #expect(failure.withLock { $0 } == nil)
     for device in taken.withLock({ $0 }) {
       #expect(device.count > 100)

@@ -23,16 +23,18 @@ final class CountedPlaces: NodePlaces {
     self.nodeSectors = nodeSectors
   }
 
-  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> NodeAllocation {
+  func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> SectorAllocation {
     let sector = next.withLock { next in
       defer { next += nodeSectors }
       return next
     }
     guard sector + nodeSectors <= endSector else { throw VolumeError(.limit, "no more places") }
-    return NodeAllocation(places: [ExtentPtr(device: 0, offset: sector, generation: 0)])
+    return SectorAllocation(
+      places: [ExtentPtr(device: 0, offset: sector, generation: 0)], buckets: [],
+      sectors: nodeSectors)
   }
 
-  func giveBack(_ allocation: NodeAllocation) {}
+  func giveBack(_ allocation: SectorAllocation) {}
 }
 
 /// A volume with btrees of small nodes, empty at first.

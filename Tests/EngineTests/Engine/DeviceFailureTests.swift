@@ -111,10 +111,6 @@ internal import Testing
     try engine.journal.flushAll()
   }
 
-  private static func crashed(_ device: SimulatedDevice) throws -> SimulatedDevice {
-    try #require(device.crashImage(beforeOperation: device.operationCount, .none))
-  }
-
   // MARK: - With a second copy
 
   @Test(arguments: Failure.allCases, [0, 1])
@@ -134,10 +130,11 @@ internal import Testing
       bare.engine.letGo()
       // The device never comes back; or it does, with what it had.
       let other = devices[1 - failing]
-      try Self.expectKept(run, on: [try Self.crashed(other)], isDegraded: true, comment)
+      try Self.expectKept(run, on: [other.crashImage(.none)], isDegraded: true, comment)
       if failure != .vanishes {
         for device in devices { device.setFaults([]) }
-        try Self.expectKept(run, on: devices.map(Self.crashed), isDegraded: false, comment)
+        try Self.expectKept(
+          run, on: devices.map { $0.crashImage(.none) }, isDegraded: false, comment)
       }
     }
   }
@@ -214,6 +211,6 @@ internal import Testing
     bare.engine.letGo()
     devices[0].setFaults([])
     guard failure != .vanishes else { return }
-    try Self.expectKept(run, on: [Self.crashed(devices[0])], isDegraded: false, "\(failure)")
+    try Self.expectKept(run, on: [devices[0].crashImage(.none)], isDegraded: false, "\(failure)")
   }
 }

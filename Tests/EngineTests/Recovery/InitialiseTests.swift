@@ -64,8 +64,7 @@ internal import Testing
     let second = try setting.engine(on: devices, seed: 2)
     try Self.addQuota(second.engine, 1 << 32)
     second.engine.letGo()
-    let left = try #require(
-      devices[0].crashImage(beforeOperation: devices[0].operationCount, .all))
+    let left = devices[0].crashImage(.all)
     let third = try setting.engine(on: [left], seed: 3)
     let found = try third.engine.run("test_quota") { (transaction) throws(TransactionError) in
       var found: [UInt64] = []
@@ -99,7 +98,7 @@ internal import Testing
       let second = try setting.engine(on: [image], seed: operation)
       try Self.addQuota(second.engine, 1 << 32)
       second.engine.letGo()
-      let left = try #require(image.crashImage(beforeOperation: image.operationCount, .all))
+      let left = image.crashImage(.all)
       let third = try setting.engine(on: [left], seed: operation + 1)
       let isThere = try third.engine.run("test_quota") { (transaction) throws(TransactionError) in
         try transaction.lookup(.quotas, BPos(0, 1 << 32, 0)) != nil

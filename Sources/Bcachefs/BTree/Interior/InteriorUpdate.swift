@@ -30,7 +30,7 @@ final class InteriorUpdate {
     let level: Int
     let pointer: NodePointer
     let image: NodeImage
-    let allocation: NodeAllocation
+    let allocation: SectorAllocation
   }
 
   let btree: BTreeID
@@ -64,11 +64,4 @@ struct NodeAppend {
   let image: NodeImage
   /// The newest entry with keys that are in it.
   let journalSequence: UInt64
-}
-
-/// Places for a node, and what keeps them from being given to somebody else.
-struct NodeAllocation: Sendable {
-  let places: [ExtentPtr]
-  /// Those that stay open until the node's key is committed.
-  var buckets: [BPos] = []
 }
