@@ -56,11 +56,8 @@ extension Engine {
       device.supportsDiscard, store.superblock.members[Int(index)].discard
     {
       let bytes = member.bucketSizeSectors * 512
-      do throws(DeviceError) {
-        try device.discard(bucket.offset * bytes..<(bucket.offset + 1) * bytes)
-      } catch {
-        throw VolumeError(error)
-      }
+      // A device may make use of it or not; that it could not changes nothing for the volume.
+      try? device.discard(bucket.offset * bytes..<(bucket.offset + 1) * bytes)
     }
     try run("discard", watermark: watermark) { (transaction) throws(TransactionError) in
       try transaction.changeBucket(bucket) { (alloc) throws(VolumeError) in

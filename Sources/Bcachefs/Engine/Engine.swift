@@ -43,6 +43,7 @@ final class Engine: Sendable {
   private let failure = Mutex<VolumeError?>(nil)
   private let hasFailed = Atomic<Bool>(false)
   private let idle = Mutex<[Transaction]>([])
+  let threads = Mutex<EngineThreads?>(nil)
   /// Nodes of which fewer copies were written than should be.
   let degradedNodes = Mutex<[DegradedNode]>([])
 
@@ -101,6 +102,7 @@ final class Engine: Sendable {
   /// Lets go of what is in memory, without writing anything: the volume is as after a crash, or
   /// closed. Nobody uses the engine any more.
   func letGo() {
+    stopThreads()
     stopWriting(because: VolumeError(.cancelled, "the volume is not open any more"))
     // Transactions refer to the engine: it would never go.
     idle.withLock { $0 = [] }

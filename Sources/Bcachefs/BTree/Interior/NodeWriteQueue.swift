@@ -84,6 +84,18 @@ final class NodeWriteQueue: Sendable {
     return true
   }
 
+  /// Waits until there is a job that nobody is at, or for as long as given.
+  func waitForJob(nanoseconds: UInt64) {
+    condition.withLock {
+      let isWorking = unsafe state.isWorking
+      let isEmpty = unsafe state.first == state.jobs.count
+      if isWorking || isEmpty { _ = condition.wait(nanoseconds: nanoseconds) }
+    }
+  }
+
+  /// Ends `waitForJob`.
+  func wake() { condition.broadcast() }
+
   /// Works, or waits for who works, until there are no more than `limit` jobs.
   func drain(_ engine: Engine, to limit: Int = 0) {
     while true {

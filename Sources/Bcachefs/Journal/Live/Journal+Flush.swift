@@ -49,6 +49,15 @@ extension Journal {
   /// The newest entry that is on stable storage.
   var flushedUpTo: UInt64 { condition.withLock { flushedSequence } }
 
+  /// Whether there is something that is not flushed, and the last flush is long ago.
+  var isFlushDue: Bool {
+    let now = media.clocks.monotonicNanoseconds()
+    return condition.withLock {
+      failure == nil && flushedSequence < nextSequence - 1
+        && now &- lastFlushNanoseconds >= parameters.flushDelayNanoseconds
+    }
+  }
+
   /// Waits until an entry, and all before it, are on stable storage.
   ///
   /// - Throws: why the journal writes nothing any more.

@@ -184,6 +184,14 @@ final class Journal: @unchecked Sendable {
     return free[min(parameters.replicas, free.count) - 1]
   }
 
+  /// Whether more than half of the journal is in use.
+  var isHalfFull: Bool {
+    condition.withLock {
+      let room = roomOnDevices
+      return failure == nil && (room.free - queue.count) * 2 < room.total
+    }
+  }
+
   /// Decides who may reserve.
   func updateRoom() {
     let room = roomOnDevices
