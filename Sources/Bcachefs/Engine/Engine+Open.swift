@@ -6,7 +6,8 @@
 //      superblock, before any new entry is written; new entries begin behind them.
 //   2. The superblock is marked as in use.
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
-//   4. Inodes that were deleted while they were open go (Engine+DeadInodes.swift).
+//   4. Operations that were under way are completed (Engine+LoggedOperations.swift); inodes that
+//      were deleted while they were open go (Engine+DeadInodes.swift).
 //   5. A volume that was never open before is filled (Engine+Initialise.swift).
 //   6. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
 //      the superblock gets the roots and is marked clean.
@@ -41,6 +42,7 @@ extension Engine {
     _ volume: WritableVolume, places: (any NodePlaces)? = nil, _ options: EngineOptions
   ) throws(VolumeError) -> Engine {
     let (media, store) = (volume.media, volume.store)
+    try checkVersion(store.superblock)
     let isNew = !media.superblock.isInitialized
     let contents = isNew ? try contentsOfNewVolume(volume) : try JournalReader.read(media)
     var next = contents.newestSequence + 1
@@ -65,9 +67,21 @@ extension Engine {
     journal.replayDone()
     if isNew { try engine.initialise() }
     try engine.readSnapshots()
+    try engine.resumeLoggedOperations()
     let dead = try engine.deleteDeadInodes()
     engine.deadInodeCount.store(dead, ordering: .relaxed)
     return engine
+  }
+
+  /// Derived keys are those of the native version: in an older one some are missing, and only
+  /// recovery passes can make them.
+  private static func checkVersion(_ superblock: Superblock) throws(VolumeError) {
+    guard superblock.version != .native else { return }
+    throw VolumeError(
+      .unsupported,
+      "volume \(superblock.userUUID) has format version \(superblock.version), and can only be "
+        + "changed in version \(MetadataVersion.native): mount it once with Linux 6.12 and "
+        + "version_upgrade=compatible, or open it read_only")
   }
 
   private static func metadataChecksum(_ media: VolumeMedia) -> ChecksumType {

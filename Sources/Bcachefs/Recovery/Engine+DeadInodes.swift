@@ -73,7 +73,7 @@ extension Engine {
 }
 
 extension Transaction {
-  fileprivate static func inode(_ found: KeyView) throws(TransactionError) -> Inode {
+  static func inode(_ found: KeyView) throws(TransactionError) -> Inode {
     do throws(FormatError) {
       return try found.withValue { (value) throws(FormatError) in
         try Inode(key: found.key, value: value)
@@ -126,5 +126,5 @@ extension Transaction {
 }
 
 extension BKeyType {
-  fileprivate var isInode: Bool { self == .inode || self == .inodeV2 || self == .inodeV3 }
+  var isInode: Bool { self == .inode || self == .inodeV2 || self == .inodeV3 }
 }

@@ -98,3 +98,14 @@ extension BKeyType: CustomStringConvertible {
     isKnown ? "\(BKeyType.names[Int(rawValue)])" : String(rawValue)
   }
 }
+
+extension BKeyType {
+  /// Whether a key of the extents btree counts among its file's sectors
+  /// (`bkey_extent_is_allocation`).
+  @inlinable public var isAllocation: Bool {
+    switch self {
+    case .extent, .reservation, .reflinkP, .reflinkV, .inlineData, .indirectInlineData, .error: true
+    default: false
+    }
+  }
+}

@@ -184,6 +184,9 @@ internal import Testing
     try setting.expectSound(devices, "with both devices")
     let again = try setting.engine(on: devices, seed: 9)
     #expect(again.engine.wasClean)
+    // Somebody has to look at it before it is written to again.
+    #expect(again.engine.store.superblock.members[failing].state == .ro)
+    #expect(again.engine.store.superblock.members[1 - failing].state == .rw)
     let more = Self.work(again.engine, seed: 5, transactions: 100) { _ in }
     #expect(more.error == nil)
     try again.engine.close()

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0
+// Operations on files that take more than one transaction, and were under way when the machine
+// stopped: they are completed when the volume is opened.
+//
+// How it works
+//   1. The logged_ops btree says what was being done. A truncation sets the size, then removes what
+//      is behind it. An insertion or removal of a range has states: what is in the way goes first
+//      (or the size grows), then one extent after the other moves, then the size is right.
+//   2. How far an insertion has come stands in its key, which changes with each extent's move.
+//   3. An extent that is seen from another snapshot too is not moved: it would be in two places,
+//      and be counted for one. The driver does that, and its fsck finds it.
+//   4. Where the file or its subvolume is gone there is nothing to complete.
+// Invariants
+//   (1) Every transaction leaves the file so that the operation can go on from its key.
+//   (2) What the key says is checked: no sum of it overflows, and each move makes progress.
+// Locks: as all transactions.
+// Source: logged_ops.c (bch2_resume_logged_ops), io_misc.c (__bch2_resume_logged_op_truncate,
+// __bch2_resume_logged_op_finsert).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+/// What a key of the logged_ops btree says.
+private enum LoggedOperation {
+  case truncate(LoggedOpTruncate)
+  case finsert(LoggedOpFinsert)
+}
+
+/// A file as a subvolume has it.
+private struct SubvolumeFile {
+  let subvolume: UInt32
+  let number: UInt64
+}
+
+/// By how much which extents of a file move.
+private struct RangeShift {
+  /// States of an operation (`enum logged_op_finsert_state`).
+  static let start: UInt8 = 0
+  static let moving: UInt8 = 1
+  static let finish: UInt8 = 2
+  /// The largest file (`MAX_LFS_FILESIZE`).
+  static let maxBytes = UInt64(Int64.max)
+
+  /// Sectors from here on move.
+  let source: UInt64
+  /// Sectors.
+  let count: UInt64
+  let isInsert: Bool
+
+  /// Nil where no file can be like that.
+  init?(_ operation: LoggedOpFinsert) {
+    let limit = Self.maxBytes / 512
+    guard operation.source <= limit, operation.destination <= Int64(limit),
+      operation.destination >= -Int64(limit)
+    else { return nil }
+    let difference = operation.destination - Int64(operation.source)
+    source = operation.source
+    count = difference.magnitude
+    isInsert = difference > 0
+    guard count > 0, isInsert || count <= source else { return nil }
+  }
+
+  var bytes: UInt64 { count * 512 }
+}
+
+extension Engine {
+  /// Completes what was under way.
+  ///
+  /// - Throws: what transactions throw.
+  func resumeLoggedOperations() throws(VolumeError) {
+    var position: BPos? = .min
+    while let start = position {
+      let found = try run("resume_logged_ops") {
+        (transaction) throws(TransactionError) -> (BPos, LoggedOperation?)? in
+        guard let next = try transaction.next(.loggedOps, from: start) else { return nil }
+        return (next.key.position, try Transaction.loggedOperation(next))
+      }
+      guard let (place, operation) = found else { return }
+      position = place.successor
+      // What it is nobody knows: it stays for who does.
+      guard let operation else { continue }
+      if wasClean { store.recordFinding(.logged_op_but_clean) }
+      switch operation {
+      case .truncate(let operation): try resume(operation)
+      case .finsert(let operation): try resume(operation, at: place)
+      }
+      try run("logged_op_finish", watermark: .reclaim) { (transaction) throws(TransactionError) in
+        transaction.delete(.loggedOps, place)
+        try transaction.commit()
+      }
+    }
+  }
+
+  private func resume(_ operation: LoggedOpTruncate) throws(VolumeError) {
+    let file = SubvolumeFile(subvolume: operation.subvolume, number: operation.inode)
+    let exists = try run("truncate", watermark: .reclaim) {
+      (transaction) throws(TransactionError) in
+      guard var inode = try transaction.inode(of: file) else { return false }
+      inode.size = operation.newSize
+      transaction.put(inode)
+      try transaction.commit()
+      return true
+    }
+    guard exists else { return }
+    let blockBytes = UInt64(media.superblock.blockSizeSectors) * 512
+    let blocks = operation.newSize / blockBytes + (operation.newSize % blockBytes > 0 ? 1 : 0)
+    try punch(file, blocks * (blockBytes / 512)..<UInt64.max)
+  }
+
+  private func resume(_ logged: LoggedOpFinsert, at place: BPos) throws(VolumeError) {
+    var operation = logged
+    guard let shift = RangeShift(operation) else { return }
+    let file = SubvolumeFile(subvolume: operation.subvolume, number: operation.inode)
+    if operation.state == RangeShift.start {
+      if !shift.isInsert { try punch(file, shift.source..<shift.source + shift.count) }
+      operation.state = RangeShift.moving
+      let isPossible = try advance(operation, at: place) { inode in
+        guard shift.isInsert else { return true }
+        guard shift.source * 512 < inode.size, inode.size <= RangeShift.maxBytes,
+          RangeShift.maxBytes - inode.size >= shift.bytes
+        else { return false }
+        inode.size += shift.bytes
+        return true
+      }
+      guard isPossible else { return }
+    }
+    guard operation.state == RangeShift.moving else { return }
+    while let position = try run(
+      "finsert", watermark: .reclaim,
+      { (transaction) throws(TransactionError) in
+        try transaction.moveOne(of: file, by: shift, operation, at: place)
+      })
+    {
+      operation.position = position
+    }
+    operation.state = RangeShift.finish
+    _ = try advance(operation, at: place) { inode in
+      if !shift.isInsert { inode.size -= min(inode.size, shift.bytes) }
+      return true
+    }
+  }
+
+  /// Changes the inode, and what the operation's key says.
+  ///
+  /// - Returns: False, with nothing changed, where there is no such file or `change` says so.
+  private func advance(
+    _ operation: LoggedOpFinsert, at place: BPos, _ change: (inout Inode) -> Bool
+  ) throws(VolumeError) -> Bool {
+    let file = SubvolumeFile(subvolume: operation.subvolume, number: operation.inode)
+    let now = media.superblock.encodedTime(media.clocks.wallNanoseconds())
+    return try run("finsert", watermark: .reclaim) { (transaction) throws(TransactionError) in
+      guard var inode = try transaction.inode(of: file), change(&inode) else { return false }
+      inode.mtime = now
+      inode.ctime = now
+      transaction.put(inode)
+      transaction.put(operation, at: place)
+      try transaction.commit()
+      return true
+    }
+  }
+
+  /// Leaves nothing in a range of sectors.
+  private func punch(_ file: SubvolumeFile, _ range: Range<UInt64>) throws(VolumeError) {
+    while try run(
+      "fpunch", watermark: .reclaim,
+      { (transaction) throws(TransactionError) in try transaction.punchSome(file, range) })
+    {}
+  }
+}
+
+extension Transaction {
+  /// Nil where the key is none of those that are known.
+  fileprivate static func loggedOperation(
+    _ found: KeyView
+  ) throws(TransactionError) -> LoggedOperation? {
+    do throws(FormatError) {
+      return try found.withValue { (value) throws(FormatError) -> LoggedOperation? in
+        switch found.key.type {
+        case .loggedOpTruncate: .truncate(try LoggedOpTruncate(decoding: value))
+        case .loggedOpFinsert: .finsert(try LoggedOpFinsert(decoding: value))
+        default: nil
+        }
+      }
+    } catch {
+      throw .failed(VolumeError(error))
+    }
+  }
+
+  /// A file's inode, to be written in the subvolume's own snapshot; nil where one of them is gone.
+  fileprivate func inode(of file: SubvolumeFile) throws(TransactionError) -> Inode? {
+    let place = BPos(0, UInt64(file.subvolume), 0)
+    guard let found = try lookup(.subvolumes, place), found.key.type == .subvolume else {
+      return nil
+    }
+    let snapshot: UInt32
+    do throws(FormatError) {
+      snapshot = try found.withValue { (value) throws(FormatError) in
+        try Subvolume(decoding: value).snapshot
+      }
+    } catch {
+      throw .failed(VolumeError(error))
+    }
+    var walk = SnapshotWalk(
+      .inodes, 0, from: file.number, upTo: file.number, snapshot: snapshot, mode: .intent)
+    guard let visible = try next(&walk), visible.key.type.isInode else { return nil }
+    var inode = try Self.inode(visible)
+    inode.snapshot = snapshot
+    return inode
+  }
+
+  fileprivate func put(_ inode: Inode) {
+    let value = HeapBuffer(byteCount: inode.encodedU64s * 8, alignment: 16)
+    var bytes = value.mutableBytes
+    bytes.zero(0..<bytes.byteCount)
+    inode.encode(into: &bytes)
+    update(
+      .inodes,
+      BKey(
+        type: .inodeV3, position: Positions.inode(inode.number, snapshot: inode.snapshot),
+        valueU64s: inode.encodedU64s), bytes.bytes)
+  }
+
+  fileprivate func put(_ operation: LoggedOpFinsert, at place: BPos) {
+    var words = InlineArray<5, UInt64>(repeating: 0)
+    var span = words.mutableSpan
+    var bytes = unsafe span.mutableBytes
+    operation.encode(into: &bytes)
+    update(
+      .loggedOps,
+      BKey(type: .loggedOpFinsert, position: place, valueU64s: LoggedOpFinsert.encodedU64s),
+      bytes.bytes)
+  }
+
+  /// Removes some of what is in a range of a file, and commits.
+  ///
+  /// - Returns: False when there is no more.
+  fileprivate func punchSome(
+    _ file: SubvolumeFile, _ range: Range<UInt64>
+  ) throws(TransactionError) -> Bool {
+    guard var inode = try inode(of: file) else { return false }
+    var walk = SnapshotWalk(
+      .extents, file.number, from: range.lowerBound, snapshot: inode.snapshot, mode: .intent)
+    var left = Self.extentsAtOnce
+    while left > 0, let found = try next(&walk) {
+      let key = found.key
+      guard key.start.offset < range.upperBound else { break }
+      let start = max(range.lowerBound, key.start.offset)
+      let end = min(range.upperBound, key.position.offset)
+      guard start < end else { continue }
+      if key.type.isAllocation { inode.sectors -= min(inode.sectors, end - start) }
+      try updateExtent(
+        .extents,
+        BKey(
+          type: .deleted, position: BPos(file.number, end, inode.snapshot),
+          size: UInt32(truncatingIfNeeded: end - start)), RawSpan())
+      left -= 1
+    }
+    guard left < Self.extentsAtOnce else { return false }
+    put(inode)
+    try commit()
+    return left == 0
+  }
+
+  private static var extentsAtOnce: Int { 16 }
+
+  /// Moves the next extent, and commits: the last one that has not moved if a range is inserted,
+  /// the first one if it is removed.
+  ///
+  /// - Returns: how far the operation has come; nil when it is through.
+  fileprivate func moveOne(
+    of file: SubvolumeFile, by shift: RangeShift, _ operation: LoggedOpFinsert, at place: BPos
+  ) throws(TransactionError) -> UInt64? {
+    guard let inode = try inode(of: file) else { return nil }
+    let found =
+      shift.isInsert
+      ? try lastExtent(of: file, upTo: operation.position, inode.snapshot)
+      : try firstExtent(of: file, behind: operation.position, inode.snapshot)
+    guard let found, found.key.position.offset > shift.source else { return nil }
+    guard found.key.position.snapshot == inode.snapshot else {
+      throw .failed(
+        VolumeError(
+          .unsupported,
+          "file \(file.number) of subvolume \(file.subvolume): a range was being inserted or "
+            + "removed, and a snapshot shares its extents: mount the volume once with Linux 6.12"))
+    }
+    var key = found.key
+    let copy = HeapBuffer(byteCount: max(key.valueByteCount, 8), alignment: 16)
+    var value = copy.mutableBytes
+    found.withValue { value.copy($0, to: 0) }
+    if shift.isInsert {
+      do throws(FormatError) {
+        try key.cutFront(to: shift.source, &value, sizes: engine.media.entrySizes)
+      } catch {
+        throw .failed(VolumeError(error))
+      }
+    }
+    let (start, end) = (key.start.offset, key.position.offset)
+    let (moved, overflow) =
+      shift.isInsert
+      ? end.addingReportingOverflow(shift.count) : end.subtractingReportingOverflow(shift.count)
+    guard !overflow, shift.isInsert || start >= shift.count else { return nil }
+    try updateExtent(
+      .extents,
+      BKey(type: .deleted, position: BPos(file.number, end, inode.snapshot), size: key.size),
+      RawSpan())
+    key.position = BPos(file.number, moved, inode.snapshot)
+    try updateExtent(.extents, key, value.bytes.extracting(first: key.valueByteCount))
+    var operation = operation
+    operation.position = shift.isInsert ? start : end
+    put(operation, at: place)
+    try commit()
+    return operation.position
+  }
+
+  /// The first extent that a snapshot sees and that ends behind an offset.
+  private func firstExtent(
+    of file: SubvolumeFile, behind offset: UInt64, _ snapshot: UInt32
+  ) throws(TransactionError) -> KeyView? {
+    var walk = SnapshotWalk(
+      .extents, file.number, from: offset, snapshot: snapshot, mode: .intent)
+    while let found = try next(&walk) {
+      if found.key.position.offset > offset { return found }
+    }
+    return nil
+  }
+
+  /// The last extent that a snapshot sees and that ends at an offset or before.
+  private func lastExtent(
+    of file: SubvolumeFile, upTo end: UInt64, _ snapshot: UInt32
+  ) throws(TransactionError) -> KeyView? {
+    var offset = end
+    while let found = try previous(
+      .extents, from: BPos(file.number, offset, .max), downTo: BPos(file.number, 0, 0), .intent)
+    {
+      let place = found.key.position.offset
+      var walk = SnapshotWalk(
+        .extents, file.number, from: place, upTo: place, snapshot: snapshot, mode: .intent)
+      if let visible = try next(&walk) { return visible }
+      guard place > 0 else { return nil }
+      offset = place - 1
+    }
+    return nil
+  }
+}
