@@ -67,11 +67,6 @@ struct LoggedOperationTests {
     umount /mnt/a
     """
 
-  private func lines(_ outcome: KernelGuest.Outcome) -> [String] {
-    String(decoding: outcome.result.standardOutput, as: UTF8.self).split(separator: "\n")
-      .map(String.init)
-  }
-
   private func log(
     _ engine: Engine, _ inodes: [String: UInt64],
     _ all: [(name: String, subvolume: UInt32, work: Work)] = Self.work
@@ -118,7 +113,7 @@ struct LoggedOperationTests {
         job: Self.make, images: images, environment: ["JOB_NAMES": names])
       #expect(made.complaints == [])
       var inodes: [String: UInt64] = [:]
-      for line in lines(made) {
+      for line in made.lines {
         let words = line.split(separator: " ")
         if words.count == 2, let number = UInt64(words[1]) { inodes[String(words[0])] = number }
       }
@@ -144,9 +139,9 @@ struct LoggedOperationTests {
         job: Self.look, images: images,
         environment: ["JOB_NAMES": names, "JOB_MODE": "ro,fsck,errors=continue"])
       #expect(ours.complaints == [])
-      #expect(lines(ours).count >= Self.work.count)
-      for (our, their) in zip(lines(ours), lines(theirs)) { #expect(our == their) }
-      #expect(lines(ours).count == lines(theirs).count)
+      #expect(ours.lines.count >= Self.work.count)
+      for (our, their) in zip(ours.lines, theirs.lines) { #expect(our == their) }
+      #expect(ours.lines.count == theirs.lines.count)
     }
   }
 
@@ -159,7 +154,7 @@ struct LoggedOperationTests {
       let made = try KernelGuest.run(
         job: Self.make, images: [image], environment: ["JOB_NAMES": "sub/inserted"])
       let number = try #require(
-        lines(made).first.flatMap { UInt64($0.split(separator: " ").last ?? "") })
+        made.lines.first.flatMap { UInt64($0.split(separator: " ").last ?? "") })
       let engine = try OpenedImages.open([image])
       try log(engine, ["it": number], [("it", 2, .shift(at: 160, by: 80))])
       try OpenedImages.letGo(engine)

@@ -44,8 +44,7 @@ struct WrittenDataTests {
           umount /mnt/a
           """, images: images)
       #expect(outcome.complaints == [])
-      let text = String(decoding: outcome.result.standardOutput, as: UTF8.self)
-      let lines = text.split(separator: "\n").map(String.init)
+      let lines = outcome.lines
       let room = try #require(lines.first { $0.hasPrefix("room ") })
         .split(separator: " ").dropFirst().compactMap { UInt64($0) }
       #expect(room[1] == capacity * 512 / room[0])

@@ -45,7 +45,10 @@ public enum KernelGuest {
     }
 
     /// The manifest lines that `check` and `readWriteRound` print.
-    public var manifest: [String] { result.text.split(separator: "\n").map(String.init) }
+    public var manifest: [String] { lines }
+
+    /// The lines that the job prints.
+    public var lines: [String] { result.text.split(separator: "\n").map(String.init) }
   }
 
   /// Runs `job`, a bash script, as root in the guest.

@@ -148,11 +148,7 @@ extension Engine {
       var table = SnapshotTable()
       var walk = KeyWalk(.snapshots, from: .min)
       while let found = try transaction.next(&walk) {
-        do throws(FormatError) {
-          try found.withValue { (value) throws(FormatError) in try table.add(found.key, value) }
-        } catch {
-          throw .failed(VolumeError(error))
-        }
+        try found.decoded { (value) throws(FormatError) in try table.add(found.key, value) }
       }
       table.number()
       return table

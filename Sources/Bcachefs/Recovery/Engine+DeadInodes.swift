@@ -74,13 +74,7 @@ extension Engine {
 
 extension Transaction {
   static func inode(_ found: KeyView) throws(TransactionError) -> Inode {
-    do throws(FormatError) {
-      return try found.withValue { (value) throws(FormatError) in
-        try Inode(key: found.key, value: value)
-      }
-    } catch {
-      throw .failed(VolumeError(error))
-    }
+    try found.decoded { (value) throws(FormatError) in try Inode(key: found.key, value: value) }
   }
 
   /// What is wrong with an inode's being in deleted_inodes; nil where it is dead.

@@ -253,17 +253,3 @@ extension Engine {
     return inode
   }
 }
-
-extension Transaction {
-  /// Sets a key to a value that `encode` writes into zeroed words.
-  fileprivate func put(
-    _ btree: BTreeID, _ type: BKeyType, _ position: BPos, _ u64s: Int,
-    _ encode: (inout MutableRawSpan) -> Void
-  ) {
-    let value = HeapBuffer(byteCount: u64s * 8, alignment: 8)
-    var bytes = value.mutableBytes
-    bytes.zero(0..<bytes.byteCount)
-    encode(&bytes)
-    update(btree, BKey(type: type, position: position, valueU64s: u64s), bytes.bytes)
-  }
-}

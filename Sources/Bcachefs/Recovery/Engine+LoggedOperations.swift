@@ -32,6 +32,10 @@ private struct SubvolumeFile {
   let number: UInt64
 }
 
+extension LoggedOpFinsert {
+  fileprivate var file: SubvolumeFile { SubvolumeFile(subvolume: subvolume, number: inode) }
+}
+
 /// By how much which extents of a file move.
 private struct RangeShift {
   /// States of an operation (`enum logged_op_finsert_state`).
@@ -110,7 +114,7 @@ extension Engine {
   private func resume(_ logged: LoggedOpFinsert, at place: BPos) throws(VolumeError) {
     var operation = logged
     guard let shift = RangeShift(operation) else { return }
-    let file = SubvolumeFile(subvolume: operation.subvolume, number: operation.inode)
+    let file = operation.file
     if operation.state == RangeShift.start {
       if !shift.isInsert { try punch(file, shift.source..<shift.source + shift.count) }
       operation.state = RangeShift.moving
@@ -146,10 +150,11 @@ extension Engine {
   private func advance(
     _ operation: LoggedOpFinsert, at place: BPos, _ change: (inout Inode) -> Bool
   ) throws(VolumeError) -> Bool {
-    let file = SubvolumeFile(subvolume: operation.subvolume, number: operation.inode)
     let now = media.superblock.encodedTime(media.clocks.wallNanoseconds())
     return try run("finsert", watermark: .reclaim) { (transaction) throws(TransactionError) in
-      guard var inode = try transaction.inode(of: file), change(&inode) else { return false }
+      guard var inode = try transaction.inode(of: operation.file), change(&inode) else {
+        return false
+      }
       inode.mtime = now
       inode.ctime = now
       transaction.put(inode)
@@ -173,16 +178,12 @@ extension Transaction {
   fileprivate static func loggedOperation(
     _ found: KeyView
   ) throws(TransactionError) -> LoggedOperation? {
-    do throws(FormatError) {
-      return try found.withValue { (value) throws(FormatError) -> LoggedOperation? in
-        switch found.key.type {
-        case .loggedOpTruncate: .truncate(try LoggedOpTruncate(decoding: value))
-        case .loggedOpFinsert: .finsert(try LoggedOpFinsert(decoding: value))
-        default: nil
-        }
+    try found.decoded { (value) throws(FormatError) -> LoggedOperation? in
+      switch found.key.type {
+      case .loggedOpTruncate: .truncate(try LoggedOpTruncate(decoding: value))
+      case .loggedOpFinsert: .finsert(try LoggedOpFinsert(decoding: value))
+      default: nil
       }
-    } catch {
-      throw .failed(VolumeError(error))
     }
   }
 
@@ -192,13 +193,8 @@ extension Transaction {
     guard let found = try lookup(.subvolumes, place), found.key.type == .subvolume else {
       return nil
     }
-    let snapshot: UInt32
-    do throws(FormatError) {
-      snapshot = try found.withValue { (value) throws(FormatError) in
-        try Subvolume(decoding: value).snapshot
-      }
-    } catch {
-      throw .failed(VolumeError(error))
+    let snapshot = try found.decoded { (value) throws(FormatError) in
+      try Subvolume(decoding: value).snapshot
     }
     var walk = SnapshotWalk(
       .inodes, 0, from: file.number, upTo: file.number, snapshot: snapshot, mode: .intent)
@@ -209,26 +205,16 @@ extension Transaction {
   }
 
   fileprivate func put(_ inode: Inode) {
-    let value = HeapBuffer(byteCount: inode.encodedU64s * 8, alignment: 16)
-    var bytes = value.mutableBytes
-    bytes.zero(0..<bytes.byteCount)
-    inode.encode(into: &bytes)
-    update(
-      .inodes,
-      BKey(
-        type: .inodeV3, position: Positions.inode(inode.number, snapshot: inode.snapshot),
-        valueU64s: inode.encodedU64s), bytes.bytes)
+    put(
+      .inodes, .inodeV3, Positions.inode(inode.number, snapshot: inode.snapshot),
+      inode.encodedU64s
+    ) { inode.encode(into: &$0) }
   }
 
   fileprivate func put(_ operation: LoggedOpFinsert, at place: BPos) {
-    var words = InlineArray<5, UInt64>(repeating: 0)
-    var span = words.mutableSpan
-    var bytes = unsafe span.mutableBytes
-    operation.encode(into: &bytes)
-    update(
-      .loggedOps,
-      BKey(type: .loggedOpFinsert, position: place, valueU64s: LoggedOpFinsert.encodedU64s),
-      bytes.bytes)
+    put(.loggedOps, .loggedOpFinsert, place, LoggedOpFinsert.encodedU64s) {
+      operation.encode(into: &$0)
+    }
   }
 
   /// Removes some of what is in a range of a file, and commits.

@@ -235,6 +235,18 @@ final class Transaction: @unchecked Sendable {
     unsafe insert(TransactionUpdate(btree, level, flags, key.position, words))
   }
 
+  /// Sets a key to a value that `encode` writes into zeroed words; for what is no hot path.
+  func put(
+    _ btree: BTreeID, _ type: BKeyType, _ position: BPos, _ u64s: Int,
+    _ encode: (inout MutableRawSpan) -> Void
+  ) {
+    let value = HeapBuffer(byteCount: u64s * 8, alignment: 8)
+    var bytes = value.mutableBytes
+    bytes.zero(0..<bytes.byteCount)
+    encode(&bytes)
+    update(btree, BKey(type: type, position: position, valueU64s: u64s), bytes.bytes)
+  }
+
   /// Removes the key at a position.
   func delete(
     _ btree: BTreeID, level: Int = 0, _ position: BPos, flags: TransactionUpdate.Flags = []

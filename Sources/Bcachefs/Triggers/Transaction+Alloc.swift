@@ -32,11 +32,7 @@ extension Transaction {
       throw .failed(
         VolumeError(.unsupported, "\(found.key): written by an older version; upgrade first"))
     }
-    do throws(FormatError) {
-      return try found.withValue { (value) throws(FormatError) in try AllocV4(decoding: value) }
-    } catch {
-      throw .failed(VolumeError(error))
-    }
+    return try found.decoded { (value) throws(FormatError) in try AllocV4(decoding: value) }
   }
 
   /// Changes the bucket that a pointer leads into.

@@ -86,15 +86,11 @@ extension Transaction {
   /// Where a subvolume stands in subvolume_children; nil for the root, and for none.
   private static func childPosition(_ found: KeyView?) throws(TransactionError) -> BPos? {
     guard let found, found.key.type == .subvolume else { return nil }
-    do throws(FormatError) {
-      let subvolume = try found.withValue { (value) throws(FormatError) in
-        try Subvolume(decoding: value)
-      }
-      guard subvolume.pathParent != 0 else { return nil }
-      return BPos(UInt64(subvolume.pathParent), found.key.position.offset)
-    } catch {
-      throw .failed(VolumeError(error))
+    let subvolume = try found.decoded { (value) throws(FormatError) in
+      try Subvolume(decoding: value)
     }
+    guard subvolume.pathParent != 0 else { return nil }
+    return BPos(UInt64(subvolume.pathParent), found.key.position.offset)
   }
 
   // MARK: - Snapshots

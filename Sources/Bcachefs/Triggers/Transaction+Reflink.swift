@@ -56,11 +56,7 @@ extension Transaction {
   }
 
   private static func reflinkP(_ found: KeyView) throws(TransactionError) -> ReflinkP {
-    do throws(FormatError) {
-      return try found.withValue { (value) throws(FormatError) in try ReflinkP(decoding: value) }
-    } catch {
-      throw .failed(VolumeError(error))
-    }
+    try found.decoded { (value) throws(FormatError) in try ReflinkP(decoding: value) }
   }
 
   private static func pad(_ sectors: UInt64, _ key: BKey) throws(TransactionError) -> UInt32 {

@@ -16,13 +16,7 @@ internal import BcachefsSupport
 extension Transaction {
   private func blocks(_ found: KeyView?) throws(TransactionError) -> StripeBlocks? {
     guard let found, found.key.type == .stripe else { return nil }
-    do throws(FormatError) {
-      return try found.withValue { (value) throws(FormatError) in
-        try StripeBlocks(decoding: value)
-      }
-    } catch {
-      throw .failed(VolumeError(error))
-    }
+    return try found.decoded { (value) throws(FormatError) in try StripeBlocks(decoding: value) }
   }
 
   func runStripeTrigger(_ update: TransactionUpdate) throws(TransactionError) {
