@@ -250,6 +250,7 @@ public final class BlockDevice: Sendable {
     while activity.load(ordering: .acquiring) != Self.closedBit { usleep(50) }
     switch backEnd {
     case .descriptor(let file):
+      if mode == .exclusiveReadWrite { DeviceLock.release(file.descriptor) }
       return Glibc.close(file.descriptor) == 0 || errno == EINTR ? nil : .system(errno)
     case .simulated(let device):
       if mode == .exclusiveReadWrite { device.state.withLock { $0.isOpenForWriting = false } }

@@ -11,6 +11,8 @@
 // Invariants
 //   (1) Both locks belong to the open file description: they go when the last descriptor goes,
 //      whatever way the process ends.
+//   (2) release() gives them back before the descriptor is closed: a child that another thread is
+//       about to start has a copy of the descriptor for a moment, and would hold them that long.
 
 internal import CLinuxShims
 
@@ -38,5 +40,11 @@ enum DeviceLock {
     guard number == EAGAIN else { throw DeviceError(.lock, .system(number), device: name) }
     let holders = DeviceConflict.lockHolders(of: status, ignoringOwnFlock: true)
     throw DeviceError(.lock, .inUse(holders), device: name)
+  }
+
+  /// Gives the locks of a file back. Those of a block device go with its descriptor.
+  static func release(_ descriptor: Int32) {
+    _ = flock(descriptor, LOCK_UN)
+    linux_unlock_whole_file(descriptor)
   }
 }

@@ -44,6 +44,11 @@ int linux_lock_whole_file(int fd) {
   return fcntl(fd, F_OFD_SETLK, &whole) < 0 ? (errno == EACCES ? EAGAIN : errno) : 0;
 }
 
+void linux_unlock_whole_file(int fd) {
+  struct flock whole = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+  (void)fcntl(fd, F_OFD_SETLK, &whole);
+}
+
 int linux_link_descriptor(int fd, const char *path) {
   char link[64];
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);

@@ -41,6 +41,21 @@ struct LockTests: ~Copyable {
     #expect(reader.conflicts() == [])
   }
 
+  /// A child that another thread starts has a copy of every descriptor until it runs its program.
+  @Test func closingUnlocksEvenIfAnotherDescriptorOfTheFileIsOpen() throws {
+    let path = try makeImage()
+    let device = try BlockDevice.open(path: path, mode: .exclusiveReadWrite)
+    let descriptors = "/proc/self/fd/"
+    let names = try FileManager.default.contentsOfDirectory(atPath: descriptors)
+    let number = names.compactMap { Int32($0) }.first {
+      (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(descriptors)\($0)")) == path
+    }
+    let copy = dup(try #require(number))
+    defer { close(copy) }
+    try device.close()
+    #expect(openFailure(path) == nil)
+  }
+
   private static func named(_ conflict: DeviceConflict) -> Int32? {
     guard case .locked(let processID, _) = conflict else { return nil }
     return processID

@@ -28,6 +28,9 @@ int linux_preallocate(int fd, uint64_t start, uint64_t byte_count);
 /// have one.
 int linux_lock_whole_file(int fd);
 
+/// Gives that lock back, for every descriptor of the open file description.
+void linux_unlock_whole_file(int fd);
+
 /// Gives the unnamed file (O_TMPFILE) of a descriptor a name; EEXIST if that exists.
 int linux_link_descriptor(int fd, const char *path);
 
