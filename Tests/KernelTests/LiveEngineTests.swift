@@ -79,7 +79,10 @@ struct LiveEngineTests {
       let images = try sample.unpack(into: folder)
       var random = SplitMix64(seed: 2)
       var model: [BPos: UInt64] = [:]
-      for round in 0..<(runsLongTests ? 10 : 3) {
+      let rounds = runsLongTests ? 10 : 3
+      var progress = Progress("turns, \(name)", of: rounds)
+      for round in 0..<rounds {
+        progress.reached(round)
         let engine = try OpenedImages.open(
           images, seed: UInt64(round + 1), passphrase: sample.passphrase)
         #expect(try contents(engine) == model, "round \(round)")
@@ -146,7 +149,10 @@ struct LiveEngineTests {
         default: break
         }
       }
-      for state in 0..<(runsLongTests ? 250 : 4) {
+      let states = runsLongTests ? 250 : 4
+      var progress = Progress("crash, the driver's fsck, \(name)", of: states)
+      for state in 0..<states {
+        progress.reached(state)
         let operation = start + random.next() % (device.operationCount - start + 1)
         let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
         let left = try #require(

@@ -86,17 +86,26 @@ extension Engine {
   }
 
   /// Puts every dirty node into the queue, and works until none is dirty any more.
+  ///
+  /// - Throws: as `checkWritable`; `.limit` if a node stays dirty whatever is done.
   func writeAllNodes() throws(VolumeError) {
+    var idle = 0
     while true {
       try checkWritable()
-      var found = false
+      var (isBusy, left) = (nodeWrites.count > 0, LiveNode?.none)
       for node in trees.cache.allNodes where node.state.contains(.dirty) {
         guard node.state.isDisjoint(with: .dead) else { continue }
-        found = true
-        try flush(node)
+        left = node
+        if try flush(node) { isBusy = true }
       }
       nodeWrites.drain(self)
-      guard !found else { continue }
+      if let left {
+        idle = isBusy ? 0 : idle + 1
+        guard idle < Self.idleMax else { throw left.staysDirty() }
+        // Somebody has it locked.
+        if !isBusy { journal.waitForWriter(nanoseconds: 10_000_000) }
+        continue
+      }
       guard degradedNodes.withLock({ !$0.isEmpty }) else { return }
       try rewriteDegradedNodes()
     }
@@ -128,5 +137,14 @@ extension LiveNode {
     guard lock.tryRead() else { return false }
     defer { lock.unlockRead() }
     return pointer.isNone
+  }
+
+  /// For a node that cannot be written, though nobody is at work on it.
+  fileprivate func staysDirty() -> VolumeError {
+    VolumeError(
+      .limit,
+      "node \(btree) level \(level) up to \(maxKey) cannot be written: state "
+        + "\(String(flags.load(ordering: .relaxed), radix: 16)), \(blockers) updates before it; "
+        + "nothing of the journal is lost, and opening the volume again replays it")
   }
 }

@@ -137,7 +137,6 @@ extension Transaction {
       maxKey: node.maxKey, sequence: node.sequence, sectorsWritten: node.writtenBytes / 512,
       minKey: node.minKey, places: allocation.places)
     node.flags.store(LiveNode.State.unreachable.rawValue, ordering: .relaxed)
-    node.blockers = 0
     update.newNodes.append(
       InteriorUpdate.NewNode(
         node: node, incarnation: node.incarnation, level: node.level, pointer: node.pointer,

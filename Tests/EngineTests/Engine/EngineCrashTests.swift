@@ -190,7 +190,9 @@ internal import Testing
     var random = SplitMix64(seed: seed &* 77)
     let states = runsLongTests ? 25_000 : 500
     var seen: Set<Int> = []
+    var progress = Progress("crash, seed \(seed)", of: states)
     for state in 0..<states {
+      progress.reached(state)
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
       let left = try Self.crash(run, at: operation, Self.survivors(&random), comment)

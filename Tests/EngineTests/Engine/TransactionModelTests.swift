@@ -70,6 +70,7 @@ internal import Testing
     var model: Model = [:]
     var operations = 0
     var round = 0
+    var progress = Progress("model, one thread, seed \(seed)", of: Self.longOperations)
     while round < 20 || runsLongTests && operations < Self.longOperations {
       for _ in 0..<1000 {
         operations += try Self.step(bare.engine, &model, &random, inode: random.next() % 3)
@@ -82,6 +83,7 @@ internal import Testing
       }
       bare.engine.nodeWrites.drain(bare.engine)
       round += 1
+      progress.reached(operations)
     }
     let levels = BareEngine.btrees.map { bare.engine.trees.root($0)?.with { $0.level } ?? -1 }
     #expect(levels.allSatisfy { $0 > 0 }, "seed \(seed): \(levels)")
@@ -121,11 +123,14 @@ internal import Testing
       var random = SplitMix64(seed: seed * 100 + UInt64(thread))
       var model: Model = [:]
       var (transactions, operations) = (0, 0)
+      var progress = Progress(
+        "model, thread \(thread) of 3, seed \(seed)", of: Self.longOperations / 3)
       while transactions < 4000 || runsLongTests && operations < Self.longOperations / 3 {
         // Neighbours in the btree belong to different threads.
         operations += try Self.step(
           engine, &model, &random, inode: UInt64(thread) + random.next() % 3 * 3)
         transactions += 1
+        progress.reached(operations)
       }
       let result = model
       models.withLock { $0[thread] = result }

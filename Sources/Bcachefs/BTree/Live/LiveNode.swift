@@ -127,6 +127,17 @@ final class LiveNode: @unchecked Sendable {
   /// The object will be another node: paths that lead here have to search again.
   func beginIncarnation() { incarnationWord.wrappingAdd(1, ordering: .releasing) }
 
+  /// A recycled object keeps nothing of the node that it was.
+  ///
+  /// - Precondition: write-locked, without keys; what its pins held was taken over by others.
+  func forget() {
+    flags.store(0, ordering: .relaxed)
+    journalSequence = 0
+    pointer = NodePointer()
+    blockers = 0
+    wordsWhenMerged = .max
+  }
+
   /// What the node costs in memory, in bytes.
   var memoryBytes: Int { arenaWords * 8 + index.memoryBytes }
 

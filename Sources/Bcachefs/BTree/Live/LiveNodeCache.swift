@@ -77,7 +77,7 @@ final class LiveNodeCache: Sendable {
     if recycled == nil { pool.withLock { $0.all.append(node) } }
     // Those who come by an old address lock it, see that it is not what it was, and go.
     while !lockForWriting(node) { continue }
-    node.flags.store(0, ordering: .relaxed)
+    node.forget()
     return node
   }
 

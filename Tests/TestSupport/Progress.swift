@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+// What a test that runs for long says meanwhile.
+
+import BcachefsSupport
+import Foundation
+
+/// Lines on the standard error, ten seconds apart: how far a long run has come. `scripts/run-tests`
+/// passes them on, and they stay in its log, so that a run that is stopped tells where it was.
+public struct Progress: ~Copyable {
+  private let name: String
+  private let total: Int
+  private let start = ContinuousClock.now
+  private var next = ContinuousClock.now + .seconds(10)
+
+  /// - Parameters:
+  ///   - name: The run, with its seed.
+  ///   - total: How many steps it will take.
+  public init(_ name: String, of total: Int) {
+    self.name = name
+    self.total = total
+  }
+
+  /// Called after each step; cheap when there is nothing to say yet.
+  public mutating func reached(_ step: Int) {
+    let now = ContinuousClock.now
+    guard runsLongTests, now >= next else { return }
+    next = now + .seconds(10)
+    let seconds = (now - start).components.seconds
+    FileHandle.standardError.write(
+      Data("progress: \(name): \(step) of \(total) after \(seconds) s\n".utf8))
+  }
+}
