@@ -24,7 +24,7 @@ internal import Testing
     // The first entry is always flushed; the next one need not be.
     try engine.journal.flush(upTo: try commit(engine, 1))
     let sequence = try commit(engine, 2)
-    engine.journal.condition.withLock { engine.journal.queue.last?.isClosed = true }
+    engine.journal.condition.withLock { engine.journal.closeEntry() }
     #expect(engine.journal.writeStep())
     #expect(engine.journal.condition.withLock { engine.journal.writtenSequence } == sequence)
     #expect(engine.journal.flushedUpTo < sequence)

@@ -91,6 +91,18 @@ extension Journal {
     condition.withLock { failure == nil && min(pins.front, nextSequence - 1) > lastSequenceOnDisk }
   }
 
+  /// Closes the open entry, and waits until everybody has filled his part: nobody waits for
+  /// anything with a reservation.
+  func fillCurrent() {
+    condition.withLock {
+      let sequence = nextSequence - 1
+      closeEntry()
+      while failure == nil, queue.contains(where: { $0.sequence <= sequence && !$0.isFilled }) {
+        _ = condition.wait(nanoseconds: 10_000_000)
+      }
+    }
+  }
+
   /// Waits while somebody else writes, or for as long as given.
   func waitForWriter(nanoseconds: UInt64) {
     condition.withLock { _ = condition.wait(nanoseconds: nanoseconds) }

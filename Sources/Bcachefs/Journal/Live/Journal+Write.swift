@@ -26,7 +26,6 @@ extension Journal {
   private struct Writing {
     let buffer: JournalBuffer
     let isFlush: Bool
-    let lastSequence: UInt64
   }
 
   /// Writes the oldest closed entry, if nobody is at it.
@@ -47,7 +46,7 @@ extension Journal {
       if let failed {
         if failure == nil { failure = failed }
         // Nobody gets into an entry that will not be written.
-        queue.last?.isClosed = true
+        closeEntry()
       } else {
         finish(writing)
       }
@@ -62,7 +61,7 @@ extension Journal {
     guard !isWriting, failure == nil, let first = queue.first else { return nil }
     if !first.isClosed {
       guard flushWanted >= first.sequence else { return nil }
-      first.isClosed = true
+      closeEntry()
     }
     guard first.isFilled else { return nil }
     isWriting = true
@@ -73,8 +72,7 @@ extension Journal {
       needsFlush || isDue || lowestWatermark != .stripe
       || flushWanted >= first.sequence && isLastWanted
     if isFlush { lastFlushNanoseconds = now }
-    return Writing(
-      buffer: first, isFlush: isFlush, lastSequence: min(pins.front, first.sequence))
+    return Writing(buffer: first, isFlush: isFlush)
   }
 
   /// Takes note of what is on disk. Under `condition`.
@@ -85,7 +83,7 @@ extension Journal {
     writtenSequence = sequence
     if writing.isFlush {
       flushedSequence = sequence
-      lastSequenceOnDisk = max(lastSequenceOnDisk, writing.lastSequence)
+      lastSequenceOnDisk = max(lastSequenceOnDisk, writing.buffer.lastSequence)
       needsFlush = false
     }
     pins.release(sequence)
@@ -99,7 +97,7 @@ extension Journal {
     buffer.append(endOfEntry())
     var header = JSetHeader(
       magic: parameters.magic, seq: buffer.sequence,
-      lastSeq: writing.isFlush ? writing.lastSequence : 0, version: parameters.version,
+      lastSeq: writing.isFlush ? buffer.lastSequence : 0, version: parameters.version,
       checksumType: parameters.checksumType.rawValue, isFlush: writing.isFlush)
     header.u64s = UInt32(buffer.usedWords - JournalBuffer.headerWords)
     let block = parameters.blockBytes

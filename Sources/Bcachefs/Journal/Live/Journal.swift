@@ -16,7 +16,8 @@
 //   (1) Sequence numbers ascend by one; every number is written, or the journal has failed.
 //   (2) lastSequenceOnDisk <= flushedSequence <= writtenSequence < current sequence.
 //   (3) There are free buckets for every entry that is not written yet.
-//   (4) After a failure nothing is written, and everybody who asks gets the error.
+//   (4) What `last_seq` an entry tells is known when it is closed, before the next one is opened.
+//   (5) After a failure nothing is written, and everybody who asks gets the error.
 // Locks: `condition` is a leaf; it is not held during I/O. One thread at a time writes
 // (`isWriting`), and has what only the writer touches to itself: the roots.
 // Source: journal.c, journal_io.c, journal_reclaim.c.
@@ -139,10 +140,7 @@ final class Journal: @unchecked Sendable {
   @inline(never)
   private func reserveInNext(_ u64s: Int) -> JournalReservation? {
     guard failure == nil, u64s <= reservationMax else { return nil }
-    if let open = queue.last, !open.isClosed {
-      open.isClosed = true
-      condition.broadcast()
-    }
+    closeEntry()
     guard openEntry(), let open = queue.last else { return nil }
     return open.take(u64s)
   }
@@ -156,6 +154,13 @@ final class Journal: @unchecked Sendable {
     if unsafe reservation.buffer.returnReference(), unsafe reservation.buffer.isClosed {
       condition.broadcast()
     }
+  }
+
+  /// Closes the open entry, if there is one. Under `condition`.
+  func closeEntry() {
+    guard let open = queue.last, !open.isClosed else { return }
+    open.close(lastSequence: pins.front)
+    condition.broadcast()
   }
 
   /// Opens the next entry, if there is a buffer and room on disk for it.
@@ -262,6 +267,25 @@ final class Journal: @unchecked Sendable {
         pins.release(sequence)
         sequence += 1
       }
+    }
+  }
+
+  /// Whether an entry is in the oldest quarter of those that are needed.
+  func isAmongOldest(_ sequence: UInt64) -> Bool {
+    guard sequence != 0 else { return false }
+    return condition.withLock { sequence <= pins.front + UInt64(pins.count) / 4 }
+  }
+
+  /// Whether nobody who replays the journal from the disk sees an entry any more.
+  func hasForgotten(_ sequence: UInt64) -> Bool {
+    condition.withLock { sequence < lastSequenceOnDisk }
+  }
+
+  /// The newest entry that, like all before it, is closed and filled by everybody.
+  var filledSequence: UInt64 {
+    condition.withLock {
+      for entry in queue where !entry.isClosed || !entry.isFilled { return entry.sequence - 1 }
+      return nextSequence - 1
     }
   }
 

@@ -21,7 +21,9 @@ final class JournalBuffer: @unchecked Sendable {
   fileprivate(set) var usedWords = 0
   private(set) var limitWords = 0
   fileprivate(set) var references = 0
-  var isClosed = false
+  private(set) var isClosed = false
+  /// The oldest entry that was needed when this one was closed.
+  private(set) var lastSequence: UInt64 = 0
 
   /// Words of header and entries that fit.
   var capacityWords: Int { memory.byteCount / 8 }
@@ -45,6 +47,15 @@ final class JournalBuffer: @unchecked Sendable {
     usedWords = Self.headerWords
     references = 0
     isClosed = false
+  }
+
+  /// Lets nobody in any more.
+  ///
+  /// - Parameter lastSequence: The oldest entry that is needed now. What is not needed later on is
+  ///   so because of keys in later entries, which may not reach the disk when this one does.
+  func close(lastSequence: UInt64) {
+    isClosed = true
+    self.lastSequence = min(lastSequence, sequence)
   }
 
   /// Whether so many more words fit.
