@@ -4,7 +4,7 @@
 // How it works
 //   1. A full node becomes two, or a compact one when dead keys filled it. Two neighbours with
 //      little in them become one. A root that is split gets a new root above it; a root with one
-//      child left gives way to that child.
+//      child left gives way to that child, when it can (`canGiveWay`).
 //   2. Parents get room first, by the same means: so a replacement changes one node's parent and no
 //      more. Places are allocated first, with empty hands.
 //   3. What is left to do on disk is an `InteriorUpdate`.
@@ -12,6 +12,8 @@
 //   (1) All locks are held from the first change to the last: others see the old nodes or the new
 //       ones.
 //   (2) Whoever is thrown out has changed nothing.
+//   (3) The journal has no keys of a level that the btree does not have: who replays them would
+//       make that level again, or put them over newer ones when there is such a level again.
 // Locks: intent and write on the nodes replaced and their parent, on new nodes write.
 // Source: btree_update_interior.c (bch2_btree_split_leaf, btree_split,
 // __bch2_foreground_maybe_merge, bch2_btree_node_rewrite).
@@ -72,7 +74,7 @@ extension Transaction {
     let cuts = old.cuts(
       for: need.isRewrite ? nil : need.position, words: need.isRewrite ? 0 : need.words)
     guard reserve.allocations.count >= cuts.count + 2 else { return .needsPlaces(cuts.count + 2) }
-    var parent: LiveNode?
+    var (parent, retired) = (LiveNode?.none, [ref])
     if !old.state.contains(.root) {
       guard let above = try node(need.btree, level: need.level + 1, old.maxKey, .intent) else {
         return .done
@@ -85,17 +87,26 @@ extension Transaction {
             btree: need.btree, level: need.level + 1, position: old.maxKey, words: words))
       }
       try raiseToWrite(above)
+      if cuts.isEmpty, canGiveWay(above.node, withChildren: 1) { retired.insert(above, at: 0) }
     }
     try raiseToWrite(ref)
     let update = InteriorUpdate(btree: old.btree, level: old.level)
     do throws(VolumeError) {
       let made = try makeNodes(from: old, cuts: cuts, update, &reserve)
-      try place(made, below: parent, in: update, replacing: [old], &reserve)
+      if let parent, retired.count > 1 { update.replaces(parent) }
+      try place(
+        made, below: retired.count > 1 ? nil : parent, in: update, replacing: [old], &reserve)
     } catch {
       throw .failed(error)
     }
-    finish(update, retiring: [ref])
+    finish(update, retiring: retired)
     return .done
+  }
+
+  /// Whether a root that has so many children is needed no more when they become one.
+  private func canGiveWay(_ root: LiveNode, withChildren count: Int) -> Bool {
+    root.state.contains(.root) && root.visibleCount == count && root.blockers == 0
+      && engine.journal.hasForgotten(root.journalSequence)
   }
 
   private func raiseToWrite(_ node: NodeRef) throws(TransactionError) {
@@ -149,9 +160,7 @@ extension Transaction {
     _ made: [LiveNode], below parent: LiveNode?, in update: InteriorUpdate,
     replacing old: [LiveNode], _ reserve: inout NodeReserve
   ) throws(VolumeError) {
-    for node in old {
-      if !node.pointer.isNone { update.oldPointers.append((node.level, node.pointer)) }
-    }
+    for node in old { update.replaces(node) }
     if let parent {
       for node in old.dropLast() where !made.contains(where: { $0.maxKey == node.maxKey }) {
         parent.removePointer(node.maxKey)
@@ -202,7 +211,8 @@ extension Transaction {
 
   // MARK: - Merging
 
-  /// Joins the node at a position with the one behind it, if there is little in both.
+  /// Joins the node at a position with the one behind it, if there is little in both; an only child
+  /// takes the place of its root.
   ///
   /// - Throws: `.restart` with nothing changed.
   func merge(
@@ -213,6 +223,12 @@ extension Transaction {
       let above = try node(btree, level: level + 1, position, .intent)
     else { return }
     let parent = above.node
+    if canGiveWay(parent, withChildren: 1) {
+      _ = try replace(
+        RoomNeeded(btree: btree, level: level, position: position, words: 0, isRewrite: true),
+        &reserve)
+      return
+    }
     if ref.with({ $0.maxKey == parent.maxKey }) {
       // The last child: its neighbour is the one before it.
       guard let before = ref.with({ $0.minKey.predecessor }), parent.covers(before),
@@ -239,10 +255,8 @@ extension Transaction {
         ],
         minKey: left.minKey, maxKey: right.maxKey, sequence: engine.nextNodeSequence())
       let sealed = try seal(whole, update, &reserve)
-      // A parent that has no other child is a root that is not needed any more.
-      let isLast = parent.state.contains(.root) && parent.visibleCount == 2
-      if isLast {
-        if !parent.pointer.isNone { update.oldPointers.append((parent.level, parent.pointer)) }
+      if canGiveWay(parent, withChildren: 2) {
+        update.replaces(parent)
         try place([sealed], below: nil, in: update, replacing: [left, right], &reserve)
         finish(update, retiring: [above, ref, next])
       } else {

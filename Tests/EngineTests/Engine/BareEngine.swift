@@ -90,6 +90,17 @@ struct BareEngine {
     }
   }
 
+  /// Where what a btree holds is not what it should: a few words for each of the first positions.
+  func differences(of btree: BTreeID, from expected: [BPos: UInt64]) throws -> [String] {
+    let found = try engine.trees.root(btree) == nil ? [:] : contents(of: btree)
+    let positions = Set(found.keys).union(expected.keys).filter { found[$0] != expected[$0] }
+    return positions.sorted().prefix(8).map { position in
+      let (here, there) = (found[position], expected[position])
+      return "\(position): \(here.map { "\($0)" } ?? "nothing"), not "
+        + (there.map { "\($0)" } ?? "nothing") + ", one of \(positions.count)"
+    }
+  }
+
   /// Checks every node of a btree that is in memory, and that children cover their parents.
   func check() {
     for node in engine.trees.cache.allNodes where !node.state.contains(.dead) { node.check() }

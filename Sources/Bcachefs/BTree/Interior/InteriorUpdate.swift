@@ -51,6 +51,11 @@ final class InteriorUpdate {
     self.btree = btree
     self.level = level
   }
+
+  /// Has a node's place freed when the disk leads to it no more.
+  func replaces(_ node: LiveNode) {
+    if !node.pointer.isNone { oldPointers.append((node.level, node.pointer)) }
+  }
 }
 
 /// A node's dirty keys on their way to the disk.
