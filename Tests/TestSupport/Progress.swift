@@ -4,8 +4,9 @@
 import BcachefsSupport
 import Foundation
 
-/// Lines on the standard error, ten seconds apart: how far a long run has come. `scripts/run-tests`
-/// passes them on, and they stay in its log, so that a run that is stopped tells where it was.
+/// Lines ten seconds apart that say how far a long run has come, in the file that the environment
+/// names: `scripts/run-tests` shows them at once, which `swift test` does not do with a test's own
+/// output, so that a run that is stopped tells where it was.
 public struct Progress: ~Copyable {
   private let name: String
   private let total: Int
@@ -23,10 +24,14 @@ public struct Progress: ~Copyable {
   /// Called after each step; cheap when there is nothing to say yet.
   public mutating func reached(_ step: Int) {
     let now = ContinuousClock.now
-    guard runsLongTests, now >= next else { return }
+    guard let path = Self.path, now >= next else { return }
     next = now + .seconds(10)
     let seconds = (now - start).components.seconds
-    FileHandle.standardError.write(
-      Data("progress: \(name): \(step) of \(total) after \(seconds) s\n".utf8))
+    guard let file = FileHandle(forWritingAtPath: path) else { return }
+    file.seekToEndOfFile()
+    file.write(Data("\(name): \(step) of \(total) after \(seconds) s\n".utf8))
+    file.closeFile()
   }
+
+  private static let path = environmentVariable("BCACHEFS_TEST_PROGRESS")
 }

@@ -42,6 +42,7 @@ extension Engine {
   /// - Returns: how many buckets.
   @discardableResult
   func invalidateBuckets(of device: UInt8, upTo limit: Int) throws(VolumeError) -> Int {
+    _ = try tryFlushWriteBuffer()
     let id = UInt16(device)
     var position: BPos? = Positions.lru(id: id, bucketWord: 0, time: 0)
     let end = Positions.lru(id: id, bucketWord: .max, time: AllocV4.maxTime)
@@ -77,6 +78,8 @@ extension Transaction {
     guard alloc.dataType == DataType.cached.rawValue, alloc.dirtyTotalSectors == 0,
       alloc.stripe == 0, alloc.readLRUTime == Positions.lruTime(entry)
     else {
+      // That the bucket is not there any more may be in the write buffer still.
+      guard engine.writeBuffer.isEmpty else { return false }
       throw .failed(
         VolumeError(
           .corrupt,

@@ -26,6 +26,8 @@ internal import Synchronization
 struct EngineOptions {
   /// What btree nodes in memory should take together.
   var cacheBytes = 256 << 20
+  /// What keys in the write buffer should take.
+  var writeBufferBytes = 8 << 20
   /// Of sequence numbers of nodes.
   var seed: UInt64
 }
@@ -61,7 +63,7 @@ extension Engine {
     let engine = Engine(
       media: media, store: store, replicas: replicas, failures: failures,
       trees: try trees(media, contents, options), journal: journal, unflushed: unflushed,
-      allocator: places ?? NodeAllocator(media), seed: options.seed,
+      allocator: places ?? NodeAllocator(media), options,
       wasClean: contents.isFromCleanSection)
     try engine.replay(contents)
     journal.replayDone()

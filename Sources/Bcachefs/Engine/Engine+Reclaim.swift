@@ -58,6 +58,9 @@ extension Engine {
   func reclaimJournal(_ watermark: Watermark) throws(VolumeError) -> Bool {
     var isBusy = false
     if watermark < .interiorUpdates {
+      if journal.isAmongOldest(writeBuffer.oldestSequence), try tryFlushWriteBuffer() {
+        isBusy = true
+      }
       for owner in journal.oldestOwners(max: Self.reclaimedAtOnce) {
         if try flush(owner.node) { isBusy = true }
       }
@@ -85,13 +88,15 @@ extension Engine {
       RoomNeeded(btree: btree, level: level, position: position, words: 0, isRewrite: true))
   }
 
-  /// Puts every dirty node into the queue, and works until none is dirty any more.
+  /// Empties the write buffer, puts every dirty node into the queue, and works until none is dirty
+  /// any more.
   ///
   /// - Throws: as `checkWritable`; `.limit` if a node stays dirty whatever is done.
   func writeAllNodes() throws(VolumeError) {
     var idle = 0
     while true {
       try checkWritable()
+      try flushWriteBuffer()
       var (isBusy, left) = (nodeWrites.count > 0, LiveNode?.none)
       for node in trees.cache.allNodes where node.state.contains(.dirty) {
         guard node.state.isDisjoint(with: .dead) else { continue }

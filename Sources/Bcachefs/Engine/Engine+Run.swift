@@ -77,6 +77,9 @@ extension Engine {
       }
     case .restart(.journalFull):
       try waitForJournal(words: transaction.journalWords, transaction.watermark)
+    case .restart(.writeBufferUnflushed):
+      try flushWriteBuffer()
+      transaction.seesBuffered = true
     case .restart(.replicasUnmarked):
       if let unmarked { try replicas.mark(unmarked) }
     case .restart(.nodeChanged), .restart(.nested), .restart(.injected): break

@@ -5,7 +5,8 @@
 //   1. One writes nodes: it does the jobs of the queue as they come.
 //   2. One keeps the journal short: it flushes what was committed when the flush delay is over,
 //      writes the nodes that hold the oldest entries once half of the journal is in use, and dirty
-//      nodes when the cache is over its limit. It also tells the superblock which devices failed.
+//      nodes when the cache is over its limit. It empties the write buffer when that is half full,
+//      and tells the superblock which devices failed.
 //   3. One discards buckets that became empty in what is flushed by now.
 //   They are started by whoever opens a volume for others to use. Without them everything is done
 //   by those who wait, on one thread, in an order that a seed repeats.
@@ -106,6 +107,7 @@ extension Engine {
       try checkWritable()
       try retireFailedDevices()
       if journal.isFlushDue { try journal.flush(upTo: journal.currentSequence) }
+      if writeBuffer.isHalfFull { try flushWriteBuffer() }
       while !stopping.isSet, journal.isHalfFull {
         guard try reclaimJournal(.reclaim) else { break }
       }

@@ -26,6 +26,7 @@ final class Engine: Sendable {
   let journal: Journal
   let unflushed: UnflushedDevices
   let nodeWrites = NodeWriteQueue()
+  let writeBuffer: WriteBuffer
   let allocator: any NodePlaces
   let openBuckets: OpenBuckets
   let writePoints: WritePoints
@@ -50,8 +51,7 @@ final class Engine: Sendable {
   init(
     media: VolumeMedia, store: SuperblockStore, replicas: MarkedReplicas,
     failures: DeviceFailures, trees: LiveTrees, journal: Journal, unflushed: UnflushedDevices,
-    allocator: any NodePlaces, seed: UInt64,
-    wasClean: Bool
+    allocator: any NodePlaces, _ options: EngineOptions, wasClean: Bool
   ) {
     self.media = media
     self.store = store
@@ -67,7 +67,8 @@ final class Engine: Sendable {
     targets = DataTargets(media)
     self.wasClean = wasClean
     journalsNames = media.options.isOn(.journalTransactionNames)
-    sequences = Mutex(SplitMix64(seed: seed))
+    sequences = Mutex(SplitMix64(seed: options.seed))
+    writeBuffer = WriteBuffer(limitBytes: options.writeBufferBytes)
   }
 
   /// A sequence number for a new node: random, never zero.

@@ -111,7 +111,9 @@ extension Transaction {
     }
     var next = index
     while next < end, overlay.rows[next].position == row.position { next += 1 }
-    try replayDeltas(overlay, index..<next, row.position)
+    try addDeltas(row.position) { (add) in
+      for row in index..<next { add(overlay.key(at: row), overlay.value(at: row)) }
+    }
     return next
   }
 
@@ -129,37 +131,10 @@ extension Transaction {
       row.btree, level: Int(row.level), key, bytes.bytes, flags: [.noTriggers, .notJournalled])
   }
 
-  private func replayDeltas(
-    _ overlay: JournalOverlay, _ rows: Range<Int>, _ position: BPos
-  ) throws(TransactionError) {
-    var counters: [Int64] = []
-    var version = BVersion.zero
-    if let old = try lookup(.accounting, position, .intent), old.key.type == .accounting {
-      version = old.key.version
-      old.withValue { value in
-        counters = (0..<value.byteCount / 8).map { value[LEField<Int64>($0 * 8)] }
-      }
-    }
-    for index in rows {
-      let key = overlay.key(at: index)
-      guard key.type == .accounting, version < key.version else { continue }
-      version = key.version
-      let value = overlay.value(at: index)
-      for counter in 0..<value.byteCount / 8 {
-        if counter == counters.count { counters.append(0) }
-        counters[counter] &+= value[LEField<Int64>(counter * 8)]
-      }
-    }
-    guard !counters.isEmpty else { return }
-    let key = BKey(
-      type: .accounting, position: position, version: version, valueU64s: counters.count)
-    unsafe update(
-      .accounting, key, counters.span.bytes, flags: [.noTriggers, .notJournalled])
-  }
-
   /// Puts the updates into the nodes, whatever room they have.
   fileprivate func commitReplay(_ sequence: UInt64) throws(TransactionError) {
     pinnedSequence = sequence
+    newestSequence = sequence
     ignoresRoom = true
     defer { ignoresRoom = false }
     try commit()

@@ -8,7 +8,8 @@
 //      on nothing can fail.
 //   4. The transaction's name, for each update what it overwrites and the new key, and the
 //      transaction's own entries go into the journal; the keys into the nodes, which from then on
-//      hold the journal entry by their pins.
+//      hold the journal entry by their pins. Keys of some btrees go into the write buffer instead
+//      (WriteBuffer.swift): no leaf is locked for them, and nothing told of what they overwrite.
 //   5. Locks first, then the reservation are given back: giving it back may write the entry.
 // Invariants
 //   (1) Nothing of a transaction is in a node before its place in the journal is certain.
@@ -32,6 +33,7 @@ extension Transaction {
     try runTriggers()
     guard unmarkedReplicas == nil else { throw .restart(.replicasUnmarked) }
     if updateCount > Self.manyUpdates { try checkSize() }
+    if engine.writeBuffer.isFull, watermark < .reclaim { throw .restart(.writeBufferUnflushed) }
     try lockLeaves()
     try checkRoom()
     for row in 0..<held.count where held.mode(row) == .intent && isTarget(held.node(row)) {
@@ -77,6 +79,7 @@ extension Transaction {
   private func lockLeaves() throws(TransactionError) {
     for index in 0..<updateCount {
       let update = unsafe updates[index]
+      if update.flags.contains(.buffered) { continue }
       guard
         let node = try node(update.btree, level: Int(update.level), update.position, .intent)
       else {
@@ -99,7 +102,10 @@ extension Transaction {
     var words = 0
     for index in 0..<updateCount {
       let update = unsafe updates[index]
-      guard let node = update.node else { continue }
+      guard let node = update.node else {
+        journalWords &+= 1 &+ update.wordCount
+        continue
+      }
       if index > 0, unsafe updates[index &- 1].node != node { words = 0 }
       words &+= update.wordCount
       guard ignoresRoom || node.with({ $0.hasRoom(words: words) }) else {
@@ -118,7 +124,7 @@ extension Transaction {
       unsafe updates[index].slot = slot
       guard !update.flags.contains(.notJournalled) else { continue }
       journalWords &+= 1 &+ update.wordCount
-      if engine.journalsNames, !update.flags.contains(.delta) {
+      if engine.journalsNames {
         journalWords &+= 1 &+ node.with { $0.wordsOfOld(at: slot, update.position) }
       }
     }
@@ -149,7 +155,7 @@ extension Transaction {
         var bytes = update.words
         bytes[LEField<UInt64>(BKey.Layout.byteCount)] = reservation.sequence
       }
-      if engine.journalsNames, !update.flags.contains(.delta), let node = update.node {
+      if engine.journalsNames, let node = update.node {
         node.with { node in
           let old = node.key(at: update.slot, update.position)
           let key = old?.key ?? BKey(type: .deleted, position: update.position)
@@ -186,45 +192,52 @@ extension Transaction {
     bytes[field] = type.isEmpty && bytes[field] == sequence ? 0 : sequence
   }
 
-  /// Adds what is there to a delta that the journal has already: the node gets the sum.
-  private static func addUp(_ update: TransactionUpdate, _ old: KeyView?) {
-    guard let old, old.key.type == .accounting else { return }
-    var bytes = update.words
-    old.withValue { value in
-      for counter in 0..<min(value.byteCount, bytes.byteCount - BKey.Layout.byteCount) / 8 {
-        let field = LEField<Int64>(BKey.Layout.byteCount + counter * 8)
-        bytes[field] &+= value[LEField<Int64>(counter * 8)]
-      }
-    }
-  }
-
   // MARK: - Nodes
 
   @inline(__always)
   private func apply(_ sequence: UInt64) {
     var last: NodeRef?
-    var grown: Int64 = 0
+    var buffered = 0
     for index in 0..<updateCount {
       let update = unsafe updates[index]
-      guard let ref = update.node else { continue }
+      guard let ref = update.node else {
+        buffered &+= 1
+        continue
+      }
       let isFirst = ref != last
       last = ref
       ref.with { node in
-        let pinned = update.flags.contains(.notJournalled) ? pinnedSequence : sequence
+        let isOld = update.flags.contains(.notJournalled)
+        let (pinned, newest) = isOld ? (pinnedSequence, newestSequence) : (sequence, sequence)
         let view = update.view
         // What was put in before may have moved what is behind it.
         let slot = isFirst ? update.slot : node.index.lowerBound(update.position)
-        if update.flags.contains(.delta) {
-          grown &+= update.view.withValue { engine.usage.add(update.position, $0) }
-          Self.addUp(update, node.key(at: slot, update.position))
-        }
         unsafe node.put(view.key, view.unsafeValue, at: slot)
-        if node.journalSequence < pinned { node.journalSequence = pinned }
+        if node.journalSequence < newest { node.journalSequence = newest }
         node.set(.dirty)
         engine.journal.pin(node.dirtyPin, sequence: pinned)
         // While a journal is replayed it is not known yet where there is room for a new node.
         if update.type == .deleted, !ignoresRoom, node.isWorthMerging() {
           smallNode = (node.btree, node.level, node.maxKey)
+        }
+      }
+    }
+    if buffered > 0 { buffer(sequence) }
+  }
+
+  // MARK: - The write buffer
+
+  /// Puts the updates of btrees with a write buffer there. What they count counts from here on.
+  @inline(never)
+  private func buffer(_ sequence: UInt64) {
+    var grown: Int64 = 0
+    engine.writeBuffer.add(of: sequence, engine.journal) { (keys) in
+      for index in 0..<updateCount {
+        let update = unsafe updates[index]
+        guard update.flags.contains(.buffered) else { continue }
+        keys.append(update, sequence)
+        if update.flags.contains(.delta) {
+          grown &+= update.view.withValue { engine.usage.add(update.position, $0) }
         }
       }
     }

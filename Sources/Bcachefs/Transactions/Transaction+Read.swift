@@ -10,6 +10,8 @@
 //   (1) An own update hides what is in the node; one of type `deleted` shows as nothing.
 //   (2) What was read with `.intent` cannot have been changed by others when the transaction
 //       commits; what was read with `.read` cannot as long as it is not unlocked.
+//   (3) Reads of a btree with a write buffer see what was committed before the runner began, but
+//       for those of reclaim, which the buffer itself may wait for.
 // Locks: Transaction+Search.swift.
 // Source: btree_iter.c (bch2_btree_iter_peek_slot, bch2_btree_iter_peek_max).
 
@@ -48,6 +50,7 @@ extension Transaction {
     if let own = ownKey(btree, from: position, upTo: position) {
       return own.type == .deleted ? nil : own.view
     }
+    try seeBuffered(btree)
     guard let node = try node(btree, level: 0, position, mode) else { return nil }
     let slot = paths.lowerBound(btree, position, in: node)
     paths.note(btree, position, at: slot)
@@ -105,6 +108,7 @@ extension Transaction {
   func previous(
     _ btree: BTreeID, from start: BPos, downTo end: BPos = .min, _ mode: LockMode = .read
   ) throws(TransactionError) -> KeyView? {
+    try seeBuffered(btree)
     var position = start
     while end <= position {
       guard let node = try node(btree, level: 0, position, mode) else { return nil }
@@ -148,6 +152,15 @@ extension Transaction {
     return update
   }
 
+  /// Has the write buffer emptied before a btree is read that it may hold keys of.
+  @inline(__always)
+  private func seeBuffered(_ btree: BTreeID) throws(TransactionError) {
+    guard btree.isWriteBuffered, !seesBuffered, watermark < .reclaim,
+      !engine.writeBuffer.isEmpty
+    else { return }
+    throw .restart(.writeBufferUnflushed)
+  }
+
   // MARK: - Walks
 
   /// Locks the leaf of a walk's position, if it is not still.
@@ -165,6 +178,7 @@ extension Transaction {
       }
       leave(&walk)
     }
+    try seeBuffered(walk.btree)
     let heldBefore = held.count
     guard let node = try node(walk.btree, level: 0, position, walk.mode) else { return nil }
     walk.node = node

@@ -46,6 +46,8 @@ struct TransactionUpdate {
     static let stampsBucket = Flags(rawValue: 1 << 3)
     /// An inode, which names the journal entry that it was changed in.
     static let stampsInode = Flags(rawValue: 1 << 4)
+    /// Goes into the write buffer, and into its node later.
+    static let buffered = Flags(rawValue: 1 << 5)
   }
 
   /// Which of its triggers have run.
@@ -125,6 +127,10 @@ final class Transaction: @unchecked Sendable {
   var journalWords = 0
   /// The journal entry that keys came from that are not journalled again.
   var pinnedSequence: UInt64 = 0
+  /// The newest one of them: until that is on disk the nodes count for nothing.
+  var newestSequence: UInt64 = 0
+  /// Whether what was in the write buffer when it began is in the nodes.
+  var seesBuffered = false
   /// Keys go into nodes that have no room for them on disk: only before they can be split.
   var ignoresRoom = false
   /// The lock that stood in the way, for which to wait with empty hands.
@@ -159,6 +165,8 @@ final class Transaction: @unchecked Sendable {
   func begin(_ name: StaticString, _ watermark: Watermark) {
     self.watermark = watermark
     pinnedSequence = 0
+    newestSequence = 0
+    seesBuffered = false
     promisedSectors = 0
     var words = InlineArray<4, UInt64>(repeating: 0)
     var span = words.mutableSpan
@@ -232,6 +240,10 @@ final class Transaction: @unchecked Sendable {
       _unsafeStart: UnsafeMutableRawPointer(words), byteCount: Int(key.u64s) &* 8)
     key.encode(into: &bytes)
     bytes.copy(value, to: BKey.Layout.byteCount)
+    var flags = flags
+    if btree.isWriteBuffered, level == 0, !flags.contains(.notJournalled) {
+      flags.insert(.buffered)
+    }
     unsafe insert(TransactionUpdate(btree, level, flags, key.position, words))
   }
 

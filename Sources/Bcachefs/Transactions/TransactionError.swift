@@ -23,6 +23,8 @@ enum RestartReason: UInt8, Sendable, CaseIterable {
   case nodeSplit
   /// There was no room in the journal; the transaction waited for it.
   case journalFull
+  /// The write buffer was full, or the transaction has to see what was in it; it was emptied.
+  case writeBufferUnflushed
   /// The superblock did not name the devices that something will be on; now it does.
   case replicasUnmarked
   /// Something the commit needs was done by another transaction first.

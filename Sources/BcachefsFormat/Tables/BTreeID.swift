@@ -27,6 +27,9 @@ public struct BTreeID: RawRepresentable, Hashable, Sendable, BitwiseCopyable, Co
     public static let snapshotField = Flags(rawValue: 1 << 2)
     /// Values point at user data.
     public static let data = Flags(rawValue: 1 << 3)
+    /// Keys may go in long after they were journalled, many at once: whoever makes one does not
+    /// look at what was there (changed by `bch2_trans_update_buffered`).
+    public static let writeBuffered = Flags(rawValue: 1 << 4)
   }
 
   /// One row of the table.
@@ -80,17 +83,17 @@ extension BTreeID {
     Row(id: .reflink, name: "reflink", flags: [.extents, .data], keyTypes: mask(.reflinkV, .indirectInlineData, .error)),
     Row(id: .subvolumes, name: "subvolumes", flags: [], keyTypes: mask(.subvolume)),
     Row(id: .snapshots, name: "snapshots", flags: [], keyTypes: mask(.snapshot)),
-    Row(id: .lru, name: "lru", flags: [], keyTypes: mask(.set)),
+    Row(id: .lru, name: "lru", flags: [.writeBuffered], keyTypes: mask(.set)),
     Row(id: .freespace, name: "freespace", flags: [.extents], keyTypes: mask(.set)),
     Row(id: .needDiscard, name: "need_discard", flags: [], keyTypes: mask(.set)),
-    Row(id: .backpointers, name: "backpointers", flags: [], keyTypes: mask(.backpointer)),
+    Row(id: .backpointers, name: "backpointers", flags: [.writeBuffered], keyTypes: mask(.backpointer)),
     Row(id: .bucketGens, name: "bucket_gens", flags: [], keyTypes: mask(.bucketGens)),
     Row(id: .snapshotTrees, name: "snapshot_trees", flags: [], keyTypes: mask(.snapshotTree)),
-    Row(id: .deletedInodes, name: "deleted_inodes", flags: [.snapshotField], keyTypes: mask(.set)),
+    Row(id: .deletedInodes, name: "deleted_inodes", flags: [.snapshotField, .writeBuffered], keyTypes: mask(.set)),
     Row(id: .loggedOps, name: "logged_ops", flags: [], keyTypes: mask(.loggedOpTruncate, .loggedOpFinsert)),
-    Row(id: .rebalanceWork, name: "rebalance_work", flags: [.snapshotField], keyTypes: mask(.set, .cookie)),
+    Row(id: .rebalanceWork, name: "rebalance_work", flags: [.snapshotField, .writeBuffered], keyTypes: mask(.set, .cookie)),
     Row(id: .subvolumeChildren, name: "subvolume_children", flags: [], keyTypes: mask(.set)),
-    Row(id: .accounting, name: "accounting", flags: [.snapshotField], keyTypes: mask(.accounting)),
+    Row(id: .accounting, name: "accounting", flags: [.snapshotField, .writeBuffered], keyTypes: mask(.accounting)),
   ]
 }
 
