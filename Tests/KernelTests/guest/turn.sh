@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-# Job: changes files of a volume, the same in each turn JOB_SEED, and unmounts it. Nothing of it makes or deletes subvolumes:
+# Job: tells what is in the files that were written before, changes files of a volume, the same in each turn JOB_SEED, and
+# unmounts it. Nothing of it makes or deletes subvolumes:
 # after that Linux 6.12 finds faults in its own snapshot trees.
 set -eu
 . "$JOB_GUEST/common.sh"
 unlock_if_encrypted
 say turn
 mount_volume rw /mnt/a
+for file in /mnt/a/written*; do
+  if [ -f "$file" ]; then
+    echo "found $(basename "$file") $(md5sum <"$file" | cut -c1-32)"
+  fi
+done
 folder=/mnt/a/turns/$((JOB_SEED % 3))
 rm -rf "$folder"
 mkdir -p "$folder"
