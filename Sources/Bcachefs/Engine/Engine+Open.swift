@@ -165,14 +165,7 @@ extension Engine {
   /// - Throws: why it could not be written; the volume is as after a crash then.
   func close() throws(VolumeError) {
     stopThreads()
-    while true {
-      try writeAllNodes()
-      try journal.flushAll()
-      if journal.holdsNothing { break }
-    }
-    try retireFailedDevices()
-    try store.markClean(
-      CleanState(journalSequence: journal.currentSequence, entries: journal.cleanEntries()))
+    try comeToRest()
     letGo()
   }
 }

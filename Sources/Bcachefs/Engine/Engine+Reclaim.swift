@@ -80,7 +80,7 @@ extension Engine {
 
   /// Replaces a node by one at another place.
   func rewrite(_ btree: BTreeID, level: Int, _ position: BPos) throws(VolumeError) {
-    let transaction = takeTransaction()
+    let transaction = takeTransaction(.btree)
     defer { giveBack(transaction) }
     transaction.begin("btree_node_rewrite", .btree)
     try makeRoom(

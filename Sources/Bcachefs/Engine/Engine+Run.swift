@@ -8,6 +8,7 @@
 // Invariants
 //   (1) A body sees no restart; whoever calls `run` sees none either.
 //   (2) Nothing is waited for with a lock held.
+//   (3) A body that reads a bounded number of nodes gets through, however small the cache is.
 // Source: btree_iter.h (lockrestart_do, bch2_trans_do).
 
 internal import BcachefsFormat
@@ -23,7 +24,7 @@ extension Engine {
     _ name: StaticString, watermark: Watermark = .normal,
     _ body: (Transaction) throws(TransactionError) -> Result
   ) throws(VolumeError) -> Result {
-    let transaction = takeTransaction()
+    let transaction = takeTransaction(watermark)
     defer { giveBack(transaction) }
     transaction.begin(name, watermark)
     while true {
@@ -67,7 +68,9 @@ extension Engine {
     case .restart(.nodeRead):
       if let (pointer, btree, level) = transaction.missing {
         transaction.missing = nil
-        if trees.cache.isOverLimit { try makeRoomInCache(transaction.watermark) }
+        transaction.nodesRead += 1
+        let makesRoom = transaction.nodesRead <= Self.readsThatMakeRoom
+        if makesRoom, trees.cache.isOverLimit { try makeRoomInCache(transaction.watermark) }
         _ = try trees.read(pointer, btree: btree, level: level)
       }
     case .restart(.nodeSplit):
@@ -85,6 +88,11 @@ extension Engine {
     case .restart(.nodeChanged), .restart(.nested), .restart(.injected): break
     }
   }
+
+  /// Nodes that are read for a transaction with room made for each. Where that is not enough, the
+  /// nodes that it needs at once do not fit the cache, beside those that cannot go because they are
+  /// dirty: room for one would be made by letting go of another. So it reads the rest on top.
+  private static var readsThatMakeRoom: Int { 16 }
 
   private static func wait(for node: NodeRef, _ mode: LockMode) {
     _ = node.with {

@@ -17,6 +17,14 @@ internal import BcachefsIO
 internal import BcachefsSupport
 internal import Synchronization
 
+/// Transactions that are used again and again.
+private struct TransactionPool {
+  var idle: [Transaction] = []
+  /// Those that are in use.
+  var runningCount = 0
+  var isFrozen = false
+}
+
 final class Engine: Sendable {
   let media: VolumeMedia
   let store: SuperblockStore
@@ -43,8 +51,11 @@ final class Engine: Sendable {
   private let sequences: Mutex<SplitMix64>
   private let failure = Mutex<VolumeError?>(nil)
   private let hasFailed = Atomic<Bool>(false)
-  private let idle = Mutex<[Transaction]>([])
+  private let pool = Mutex(TransactionPool())
   let threads = Mutex<EngineThreads?>(nil)
+  /// For those who wait until the volume is thawed, and for whom it is to be frozen.
+  let freezing = Condition()
+  let startsThreadsAgain = Atomic<Bool>(false)
   /// Nodes of which fewer copies were written than should be.
   let degradedNodes = Mutex<[DegradedNode]>([])
 
@@ -98,7 +109,30 @@ final class Engine: Sendable {
 
   // MARK: - Transactions
 
-  func takeTransaction() -> Transaction { idle.withLock { $0.popLast() } ?? Transaction(self) }
+  /// A transaction that nobody uses. While the volume is frozen, who is not at work for the engine
+  /// itself waits here (Engine+Freeze.swift).
+  func takeTransaction(_ watermark: Watermark) -> Transaction {
+    while true {
+      let (isAdmitted, idle): (Bool, Transaction?) = pool.withLock { pool in
+        guard !pool.isFrozen || watermark >= .btree else { return (false, nil) }
+        pool.runningCount += 1
+        return (true, pool.idle.popLast())
+      }
+      if isAdmitted { return idle ?? Transaction(self) }
+      waitForThaw()
+    }
+  }
+
+  /// Changes whether transactions are let in.
+  ///
+  /// - Returns: how many are running.
+  @discardableResult
+  func setFrozen(_ isFrozen: Bool) -> Int {
+    pool.withLock { pool in
+      pool.isFrozen = isFrozen
+      return pool.runningCount
+    }
+  }
 
   /// Lets go of what is in memory, without writing anything: the volume is as after a crash, or
   /// closed. Nobody uses the engine any more.
@@ -106,12 +140,15 @@ final class Engine: Sendable {
     stopThreads()
     stopWriting(because: VolumeError(.cancelled, "the volume is not open any more"))
     // Transactions refer to the engine: it would never go.
-    idle.withLock { $0 = [] }
+    pool.withLock { $0.idle = [] }
   }
 
   func giveBack(_ transaction: Transaction) {
     transaction.unlock()
     transaction.forgetUpdates()
-    idle.withLock { $0.append(transaction) }
+    pool.withLock { pool in
+      pool.idle.append(transaction)
+      pool.runningCount -= 1
+    }
   }
 }

@@ -78,7 +78,7 @@ extension Engine {
 
   /// Splits the nodes that hold more than fits their places.
   private func splitOverfullNodes() throws(VolumeError) {
-    let transaction = takeTransaction()
+    let transaction = takeTransaction(.reclaim)
     defer { giveBack(transaction) }
     transaction.begin("journal_replay", .reclaim)
     for node in trees.cache.allNodes {

@@ -137,6 +137,8 @@ final class Transaction: @unchecked Sendable {
   var waitsFor: (node: NodeRef, mode: LockMode)?
   /// A node to read with empty hands.
   var missing: (pointer: NodePointer, btree: BTreeID, level: Int)?
+  /// Nodes that were read for it since it began.
+  var nodesRead = 0
   /// Sectors that were promised to its updates, all copies counted; a commit takes from it.
   var promisedSectors: UInt64 = 0
   /// Devices that something is about to be on together, and the superblock does not say so yet.
@@ -167,6 +169,7 @@ final class Transaction: @unchecked Sendable {
     pinnedSequence = 0
     newestSequence = 0
     seesBuffered = false
+    nodesRead = 0
     promisedSectors = 0
     var words = InlineArray<4, UInt64>(repeating: 0)
     var span = words.mutableSpan

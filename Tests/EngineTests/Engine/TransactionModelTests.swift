@@ -164,6 +164,30 @@ internal import Testing
     }
   }
 
+  /// Room for one node is not made by letting go of another that the same transaction needs.
+  @Test(.timeLimit(.minutes(5)), arguments: [1, 256 << 10])
+  func aTransactionGetsThroughThoughItsNodesDoNotFitTheCache(cacheBytes: Int) throws {
+    let bare = try BareEngine(nodeBytes: 4 << 10, cacheBytes: cacheBytes)
+    var random = SplitMix64(seed: 1)
+    var model: Model = [:]
+    for _ in 0..<2000 { try Self.step(bare.engine, &model, &random, inode: random.next() % 3) }
+    let there = (model[.xattrs] ?? [:]).keys.sorted()
+    let positions = stride(from: 0, to: there.count, by: 20).map { there[$0] }
+    #expect(positions.count > 40)
+    for round in 0..<10 {
+      try bare.engine.writeAllNodes()
+      try bare.engine.run("test_many") { (transaction) throws(TransactionError) in
+        for position in positions {
+          _ = try transaction.lookup(.xattrs, position, .intent)
+          transaction.set(.xattrs, position, UInt64(round))
+        }
+        try transaction.commit()
+      }
+    }
+    for position in positions { model[.xattrs]?[position] = 9 }
+    #expect(try bare.differences(of: .xattrs, from: model[.xattrs] ?? [:]) == [])
+  }
+
   @Test func noIncrementIsLost() throws {
     let bare = try BareEngine()
     let engine = bare.engine
