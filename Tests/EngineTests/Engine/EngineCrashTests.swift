@@ -54,12 +54,15 @@ internal import Testing
     return try SmallVolume.make(nodeBytes: nodeBytes, configuration)
   }
 
-  /// A workload on one thread: so the seed decides everything.
-  private static func run(seed: UInt64, transactions: Int) throws -> Run {
+  /// A workload on one thread: so the seed decides everything, unless the engine has threads too.
+  private static func run(
+    seed: UInt64, transactions: Int, withThreads: Bool = false
+  ) throws -> Run {
     var random = SplitMix64(seed: seed)
     let device = try device(nodeBytes: seed % 2 == 0 ? 4 << 10 : 16 << 10)
     let open = try BlockDevice.open(simulated: device, mode: .exclusiveReadWrite)
     let engine = try BareEngine(on: [open], seed: seed).withRoots().engine
+    if withThreads { engine.startThreads() }
     var run = Run(device: device)
     run.start = device.operationCount
     run.flushes.append((run.start, 0))
@@ -97,6 +100,7 @@ internal import Testing
       }
       run.operations.append(device.operationCount)
     }
+    engine.stopThreads()
     return run
   }
 
@@ -186,28 +190,40 @@ internal import Testing
   @Test(arguments: [UInt64(1), 2, 3, 4])
   func whatIsFoundAfterACrashWasCommitted(seed: UInt64) throws {
     let run = try Self.run(seed: seed, transactions: 1500)
+    try Self.crash(run, states: runsLongTests ? 25_000 : 500, seed: seed)
+  }
+
+  /// Nodes are written, entries flushed and buckets discarded at any moment.
+  @Test(arguments: [UInt64(5), 6])
+  func whatIsFoundAfterACrashOfAnEngineWithThreadsWasCommitted(seed: UInt64) throws {
+    for round in 0..<UInt64(runsLongTests ? 50 : 2) {
+      let run = try Self.run(seed: seed &+ 2 &* round, transactions: 1500, withThreads: true)
+      try Self.crash(run, states: 60, seed: seed &+ 2 &* round)
+    }
+  }
+
+  private static func crash(_ run: Run, states: Int, seed: UInt64) throws {
     var random = SplitMix64(seed: seed &* 77)
-    let states = runsLongTests ? 25_000 : 500
     var seen: Set<Int> = []
     var progress = Progress("crash, seed \(seed)", of: states)
     for state in 0..<states {
       progress.reached(state)
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
-      let left = try Self.crash(run, at: operation, Self.survivors(&random), comment)
+      let left = try crash(run, at: operation, survivors(&random), comment)
       try expectSound(left.image, comment)
       if state % 4 == 0 {
-        seen.insert(try Self.crashAgain(left, run, &random, comment))
+        seen.insert(try crashAgain(left, run, &random, comment))
         continue
       }
-      let bare = try Self.open(left.image, seed: 98)
+      let bare = try open(left.image, seed: 98)
       defer { bare.engine.letGo() }
-      let count = try Self.check(bare, run, atLeast: left.atLeast, atMost: left.atMost, comment)
+      let count = try check(bare, run, atLeast: left.atLeast, atMost: left.atMost, comment)
       seen.insert(count)
-      if state % 4 == 1 { try Self.reopen(bare, left.image, run, count, comment) }
+      if state % 4 == 1 { try reopen(bare, left.image, run, count, comment) }
     }
     // Flushes come every sixteenth transaction or so: there are not more moments to find.
-    #expect(seen.count > min(states / 4, 60))
+    #expect(seen.count > min(states / 4, 60), "seed \(seed)")
   }
 }
 
