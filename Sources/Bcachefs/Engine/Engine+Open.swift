@@ -4,7 +4,8 @@
 // How it works
 //   1. The journal is read. After a crash the numbers that were lost are blacklisted, in the
 //      superblock, before any new entry is written; new entries begin behind them.
-//   2. The superblock is marked as in use.
+//   2. The superblock is marked as in use; a version that is raised is noted before that
+//      (Engine+Upgrade.swift).
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
 //   4. Operations that were under way are completed (Engine+LoggedOperations.swift); inodes that
 //      were deleted while they were open go (Engine+DeadInodes.swift).
@@ -28,6 +29,8 @@ struct EngineOptions {
   var cacheBytes = 256 << 20
   /// What keys in the write buffer should take.
   var writeBufferBytes = 8 << 20
+  /// Whether an older format version may be raised.
+  var versionUpgrade = VersionUpgradePolicy.none
   /// Of sequence numbers of nodes.
   var seed: UInt64
 }
@@ -44,7 +47,7 @@ extension Engine {
     _ volume: WritableVolume, places: (any NodePlaces)? = nil, _ options: EngineOptions
   ) throws(VolumeError) -> Engine {
     let (media, store) = (volume.media, volume.store)
-    try checkVersion(store.superblock)
+    let isUpgrade = try beginUpgrade(store, options.versionUpgrade)
     let isNew = !media.superblock.isInitialized
     let contents = isNew ? try contentsOfNewVolume(volume) : try JournalReader.read(media)
     var next = contents.newestSequence + 1
@@ -58,32 +61,24 @@ extension Engine {
     let replicas = MarkedReplicas(store)
     let failures = DeviceFailures(store)
     let journal = Journal(
-      journalParameters(media), media: media, replicas: replicas, failures: failures,
+      journalParameters(media, store.superblock), media: media, replicas: replicas,
+      failures: failures,
       unflushed: unflushed, rings: rings(volume, contents), contents: contents, nextSequence: next)
     let engine = Engine(
       media: media, store: store, replicas: replicas, failures: failures,
-      trees: try trees(media, contents, options), journal: journal, unflushed: unflushed,
+      trees: try trees(media, store.superblock, contents, options), journal: journal,
+      unflushed: unflushed,
       allocator: places ?? NodeAllocator(media), options,
       wasClean: contents.isFromCleanSection)
     try engine.replay(contents)
     journal.replayDone()
     if isNew { try engine.initialise() }
     try engine.readSnapshots()
+    if isUpgrade { try engine.completeUpgrade() }
     try engine.resumeLoggedOperations()
     let dead = try engine.deleteDeadInodes()
     engine.deadInodeCount.store(dead, ordering: .relaxed)
     return engine
-  }
-
-  /// Derived keys are those of the native version: in an older one some are missing, and only
-  /// recovery passes can make them.
-  private static func checkVersion(_ superblock: Superblock) throws(VolumeError) {
-    guard superblock.version != .native else { return }
-    throw VolumeError(
-      .unsupported,
-      "volume \(superblock.userUUID) has format version \(superblock.version), and can only be "
-        + "changed in version \(MetadataVersion.native): mount it once with Linux 6.12 and "
-        + "version_upgrade=compatible, or open it read_only")
   }
 
   private static func metadataChecksum(_ media: VolumeMedia) -> ChecksumType {
@@ -92,9 +87,10 @@ extension Engine {
     return ChecksumType(rawValue: option.metadataChecksumType ?? 0)
   }
 
-  private static func journalParameters(_ media: VolumeMedia) -> JournalParameters {
-    let superblock = media.superblock
-    return JournalParameters(
+  private static func journalParameters(
+    _ media: VolumeMedia, _ superblock: Superblock
+  ) -> JournalParameters {
+    JournalParameters(
       magic: JSetHeader.magic(uuidLo: superblock.uuid.lo), version: superblock.version,
       checksumType: metadataChecksum(media), key: media.key,
       blockBytes: Int(superblock.blockSizeSectors) * 512,
@@ -127,9 +123,9 @@ extension Engine {
   }
 
   private static func trees(
-    _ media: VolumeMedia, _ contents: JournalContents, _ options: EngineOptions
+    _ media: VolumeMedia, _ superblock: Superblock, _ contents: JournalContents,
+    _ options: EngineOptions
   ) throws(VolumeError) -> LiveTrees {
-    let superblock = media.superblock
     let blacklist = contents.blacklist
     let parameters = MetadataParameters(
       superblockMagic: superblock.uuid.lo, checksumType: metadataChecksum(media), key: media.key,

@@ -53,12 +53,22 @@ extension Transaction {
       else { continue }
       if !hasChild, try hasInodeBelow(found.key.position) { return }
       guard flags.contains(.hasChildSnapshot) != hasChild else { return }
-      guard found.key.type == .inodeV3 else {
-        throw .failed(
-          VolumeError(.unsupported, "\(found.key): written by an older version; upgrade first"))
-      }
+      guard found.key.type == .inodeV3 else { throw Self.tooOld(found.key) }
       return setFlags(flags.symmetricDifference(.hasChildSnapshot), of: change(.inodes, found))
     }
+  }
+
+  /// Has an inode say whether a snapshot below has a version of its own.
+  func markIfParent(_ found: KeyView) throws(TransactionError) {
+    guard let flags = found.inodeFlags else { return }
+    let isParent = try hasInodeBelow(found.key.position)
+    guard flags.contains(.hasChildSnapshot) != isParent else { return }
+    guard found.key.type == .inodeV3 else { throw Self.tooOld(found.key) }
+    setFlags(flags.symmetricDifference(.hasChildSnapshot), of: change(.inodes, found))
+  }
+
+  private static func tooOld(_ key: BKey) -> TransactionError {
+    .failed(VolumeError(.unsupported, "\(key): written by an older version; upgrade first"))
   }
 
   /// Whether an inode has a version in a snapshot that descends from this one.
