@@ -68,8 +68,7 @@ struct BufferedKeys {
       BufferedKey(
         btree: update.btree, position: update.position, sequence: sequence, order: order,
         start: words.count, wordCount: update.wordCount))
-    unsafe words.append(
-      contentsOf: UnsafeBufferPointer(start: update.unsafeWords, count: update.wordCount))
+    for word in 0..<update.wordCount { unsafe words.append(update.unsafeWords[word]) }
   }
 
   /// Adds a key of others.
