@@ -25,7 +25,7 @@ extension Engine {
   func freeze() throws(VolumeError) {
     let hadThreads = threads.withLock { $0 != nil }
     stopThreads()
-    while setFrozen(true) > 0 {
+    while transactions.setFrozen(true) > 0 {
       freezing.withLock { _ = freezing.wait(nanoseconds: 1_000_000) }
     }
     do throws(VolumeError) { try comeToRest() } catch {
@@ -45,7 +45,7 @@ extension Engine {
 
   private func letIn(withThreads: Bool) {
     if withThreads { startThreads() }
-    setFrozen(false)
+    transactions.setFrozen(false)
     freezing.broadcast()
   }
 

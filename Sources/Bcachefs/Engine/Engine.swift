@@ -17,14 +17,6 @@ internal import BcachefsIO
 internal import BcachefsSupport
 internal import Synchronization
 
-/// Transactions that are used again and again.
-private struct TransactionPool {
-  var idle: [Transaction] = []
-  /// Those that are in use.
-  var runningCount = 0
-  var isFrozen = false
-}
-
 final class Engine: Sendable {
   let media: VolumeMedia
   let store: SuperblockStore
@@ -51,7 +43,7 @@ final class Engine: Sendable {
   private let sequences: Mutex<SplitMix64>
   private let failure = Mutex<VolumeError?>(nil)
   private let hasFailed = Atomic<Bool>(false)
-  private let pool = Mutex(TransactionPool())
+  let transactions = TransactionPool()
   let threads = Mutex<EngineThreads?>(nil)
   /// For those who wait until the volume is thawed, and for whom it is to be frozen.
   let freezing = Condition()
@@ -113,24 +105,10 @@ final class Engine: Sendable {
   /// itself waits here (Engine+Freeze.swift).
   func takeTransaction(_ watermark: Watermark) -> Transaction {
     while true {
-      let (isAdmitted, idle): (Bool, Transaction?) = pool.withLock { pool in
-        guard !pool.isFrozen || watermark >= .btree else { return (false, nil) }
-        pool.runningCount += 1
-        return (true, pool.idle.popLast())
+      if let transaction = transactions.take(for: self, isUrgent: watermark >= .btree) {
+        return transaction
       }
-      if isAdmitted { return idle ?? Transaction(self) }
       waitForThaw()
-    }
-  }
-
-  /// Changes whether transactions are let in.
-  ///
-  /// - Returns: how many are running.
-  @discardableResult
-  func setFrozen(_ isFrozen: Bool) -> Int {
-    pool.withLock { pool in
-      pool.isFrozen = isFrozen
-      return pool.runningCount
     }
   }
 
@@ -140,15 +118,12 @@ final class Engine: Sendable {
     stopThreads()
     stopWriting(because: VolumeError(.cancelled, "the volume is not open any more"))
     // Transactions refer to the engine: it would never go.
-    pool.withLock { $0.idle = [] }
+    transactions.removeIdle()
   }
 
   func giveBack(_ transaction: Transaction) {
     transaction.unlock()
     transaction.forgetUpdates()
-    pool.withLock { pool in
-      pool.idle.append(transaction)
-      pool.runningCount -= 1
-    }
+    transactions.giveBack(transaction)
   }
 }

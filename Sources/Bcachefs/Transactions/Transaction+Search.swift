@@ -50,7 +50,7 @@ extension Transaction {
       try raise(row, to: mode)
       return true
     }
-    guard node.with({ $0.incarnation == incarnation }) else {
+    guard node.with({ $0.incarnation == incarnation && $0.mayCover(position) }) else {
       return false
     }
     guard Self.tryLock(node, mode) else { throw conflict(node, mode) }
@@ -184,7 +184,7 @@ extension Transaction {
         guard node.with({ $0.covers(position) }) else {
           throw .failed(uncovered(step.node, position))
         }
-        node.with { $0.set(.used) }
+        node.with { if !$0.state.contains(.used) { $0.set(.used) } }
         visit(node, found.btree, level - 1)
         return Step(node: node, isPassing: heldRow == nil)
       }

@@ -145,6 +145,14 @@ final class LiveNode: @unchecked Sendable {
     minKey <= position && position <= maxKey
   }
 
+  /// Whether a node that is not locked is worth locking for a position. True where it changes right
+  /// now; what is found is to be looked at again.
+  @inline(__always) func mayCover(_ position: BPos) -> Bool {
+    guard let sequence = lock.readSequence() else { return true }
+    let isCovered = covers(position)
+    return isCovered || !lock.validate(sequence)
+  }
+
   // MARK: - Room
 
   /// Bytes of header in front of the keys that are written next.
