@@ -65,5 +65,6 @@ extension Engine {
       }
       try transaction.commit()
     }
+    instruments.count(.bucketDiscard)
   }
 }

@@ -59,7 +59,7 @@ extension Engine {
       position = next
       if isDone {
         count += 1
-        store.counters.add(.bucketInvalidate)
+        instruments.count(.bucketInvalidate)
       }
     }
     return count

@@ -54,6 +54,11 @@ final class OpenBuckets: Sendable {
     nodeSectors = UInt64(media.superblock[Superblock.Layout.btreeNodeSize])
   }
 
+  /// What dumps show: how many reasons there are for each, and those that lie about partly filled.
+  var shown: (users: [BPos: Int], partial: [OpenBucket]) {
+    state.withLock { ($0.users, $0.partial) }
+  }
+
   /// Whether somebody may still write to a bucket, whatever its key says.
   func contains(_ bucket: BPos) -> Bool { state.withLock { $0.users[bucket] != nil } }
 
@@ -102,6 +107,15 @@ final class OpenBuckets: Sendable {
   /// - Returns: nil when it has none to spare for this watermark.
   /// - Throws: what reading btrees throws.
   func take(
+    _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, _ engine: Engine
+  ) throws(VolumeError) -> OpenBucket? {
+    let bucket = try takeFree(device, dataType, watermark, engine)
+    engine.instruments.count(bucket == nil ? .bucketAllocFail : .bucketAlloc)
+    engine.instruments.note(.blockedAllocate, isBlocked: bucket == nil)
+    return bucket
+  }
+
+  private func takeFree(
     _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, _ engine: Engine
   ) throws(VolumeError) -> OpenBucket? {
     guard let member = engine.media.member(device), member.bucketSizeSectors > 0 else { return nil }

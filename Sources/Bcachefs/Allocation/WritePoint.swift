@@ -82,7 +82,7 @@ final class WritePoint: Sendable {
     case impossible
   }
 
-  private let dataType: DataType
+  let dataType: DataType
   private let members: [WritableMember]
   private let state = Mutex(State())
 
@@ -91,6 +91,11 @@ final class WritePoint: Sendable {
     self.members = members.filter {
       $0.dataAllowed.contains(dataType) && ($0.durability > 0 || dataType == .user)
     }
+  }
+
+  /// What dumps show: its buckets, and the clocks of its devices, in their order.
+  var shown: (buckets: [OpenBucket], clocks: [UInt64]) {
+    state.withLock { state in (state.buckets, devices.map { state.clocks[Int($0)] }) }
   }
 
   /// The devices that it may use.

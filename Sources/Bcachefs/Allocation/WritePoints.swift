@@ -21,6 +21,12 @@ struct WritePoints: Sendable {
     user = (0..<Self.userCount).map { _ in WritePoint(.user, members) }
   }
 
+  /// All streams, each by a name that says what it is for.
+  var named: [(name: String, point: WritePoint)] {
+    [("btree", nodes), ("moved", moved)]
+      + user.enumerated().map { index, point in ("user \(index)", point) }
+  }
+
   /// The stream of a file, or whatever else the number stands for.
   func user(_ number: UInt64) -> WritePoint {
     user[Int(truncatingIfNeeded: (number &* 0x9e37_79b9_7f4a_7c15) >> 59)]

@@ -117,6 +117,7 @@ extension Engine {
       settle(new.allocation)
     }
     journal.drop(update.pin)
+    instruments.times.record(.btreeInteriorUpdateTotal, from: update.startNanoseconds)
   }
 
   /// A transaction of the queue's own: it goes before all others.
@@ -164,6 +165,7 @@ extension Engine {
         "a btree node could be written nowhere: "
           + (said.isEmpty ? "its devices have failed before" : said.joined(separator: "; ")))
     }
+    instruments.count(.btreeNodeWrite)
     return written == pointer.places.count
   }
 

@@ -60,15 +60,16 @@ extension Engine {
     let unflushed = UnflushedDevices()
     let replicas = MarkedReplicas(store)
     let failures = DeviceFailures(store)
+    let instruments = Instruments(store.counters, clocks: store.clocks)
     let journal = Journal(
-      journalParameters(media, store.superblock), media: media, replicas: replicas,
-      failures: failures,
-      unflushed: unflushed, rings: rings(volume, contents), contents: contents, nextSequence: next)
+      journalParameters(media, store.superblock), media: media, instruments: instruments,
+      replicas: replicas, failures: failures, unflushed: unflushed,
+      rings: rings(volume, contents), contents: contents, nextSequence: next)
     let engine = Engine(
-      media: media, store: store, replicas: replicas, failures: failures,
-      trees: try trees(media, store.superblock, contents, options), journal: journal,
-      unflushed: unflushed,
-      allocator: places ?? NodeAllocator(media), options,
+      media: media, store: store, instruments: instruments, replicas: replicas,
+      failures: failures,
+      trees: try trees(media, store.superblock, contents, options, instruments),
+      journal: journal, unflushed: unflushed, allocator: places ?? NodeAllocator(media), options,
       wasClean: contents.isFromCleanSection)
     try engine.replay(contents)
     journal.replayDone()
@@ -124,7 +125,7 @@ extension Engine {
 
   private static func trees(
     _ media: VolumeMedia, _ superblock: Superblock, _ contents: JournalContents,
-    _ options: EngineOptions
+    _ options: EngineOptions, _ instruments: Instruments
   ) throws(VolumeError) -> LiveTrees {
     let blacklist = contents.blacklist
     let parameters = MetadataParameters(
@@ -137,7 +138,8 @@ extension Engine {
       nodeBytes: parameters.nodeBytes, isBlacklisted: { blacklist.isBlacklisted($0) })
     let reader = NodeReader(media: media, decoder: decoder, cacheBytes: 0, report: { _ in })
     return LiveTrees(
-      cache: LiveNodeCache(limitBytes: options.cacheBytes, nodeBytes: parameters.nodeBytes),
+      cache: LiveNodeCache(
+        limitBytes: options.cacheBytes, nodeBytes: parameters.nodeBytes, instruments),
       reader: reader, parameters: parameters, context: BKeyContext(superblock))
   }
 

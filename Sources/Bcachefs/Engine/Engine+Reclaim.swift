@@ -33,10 +33,13 @@ extension Engine {
   ///
   /// - Throws: why there will be no room any more.
   func waitForJournal(words: Int, _ watermark: Watermark) throws(VolumeError) {
-    var idle = 0
+    var (idle, isBlocked) = (0, false)
     while try !journal.hasRoom(u64s: words, watermark: watermark) {
       try checkWritable()
       if journal.writeStep() { continue }
+      if !isBlocked { instruments.count(.transBlockedJournalReclaim) }
+      isBlocked = true
+      journal.noteReclaim(isDirect: true)
       if try reclaimJournal(watermark) {
         idle = 0
         continue
@@ -57,6 +60,7 @@ extension Engine {
   /// - Returns: False when there was nothing to do.
   func reclaimJournal(_ watermark: Watermark) throws(VolumeError) -> Bool {
     var isBusy = false
+    instruments.count(.journalReclaimStart)
     if watermark < .interiorUpdates {
       if journal.isAmongOldest(writeBuffer.oldestSequence), try tryFlushWriteBuffer() {
         isBusy = true
@@ -73,6 +77,7 @@ extension Engine {
       try journal.flushAll()
       isBusy = true
     }
+    instruments.count(.journalReclaimFinish)
     return isBusy
   }
 

@@ -58,6 +58,8 @@ extension Engine {
   func prepareRestart(
     _ transaction: Transaction, _ error: TransactionError
   ) throws(VolumeError) {
+    let before = transaction.noteRestart(error)
+    defer { transaction.trace.set(before) }
     transaction.unlock()
     let unmarked = transaction.unmarkedReplicas
     transaction.forgetUpdates()
@@ -81,7 +83,10 @@ extension Engine {
     case .restart(.journalFull):
       try waitForJournal(words: transaction.journalWords, transaction.watermark)
     case .restart(.writeBufferUnflushed):
+      instruments.count(.writeBufferFlushSync)
+      instruments.note(.blockedWriteBufferFull, isBlocked: writeBuffer.isFull)
       try flushWriteBuffer()
+      instruments.note(.blockedWriteBufferFull, isBlocked: false)
       transaction.seesBuffered = true
     case .restart(.replicasUnmarked):
       if let unmarked { try replicas.mark(unmarked) }
@@ -166,7 +171,12 @@ extension Engine {
     _ reserve: inout NodeReserve, to count: Int, _ watermark: Watermark
   ) throws(VolumeError) {
     while reserve.allocations.count < count {
-      reserve.allocations.append(try allocator.take(max(watermark, .btree), self))
+      do throws(VolumeError) {
+        reserve.allocations.append(try allocator.take(max(watermark, .btree), self))
+      } catch {
+        instruments.count(.btreeReserveGetFail)
+        throw error
+      }
     }
   }
 }

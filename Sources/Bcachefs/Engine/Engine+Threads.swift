@@ -109,6 +109,7 @@ extension Engine {
       if journal.isFlushDue { try journal.flush(upTo: journal.currentSequence) }
       if writeBuffer.isHalfFull { try flushWriteBuffer() }
       while !stopping.isSet, journal.isHalfFull {
+        journal.noteReclaim(isDirect: false)
         guard try reclaimJournal(.reclaim) else { break }
       }
       if trees.cache.isOverLimit { try makeRoomInCache(.reclaim) }

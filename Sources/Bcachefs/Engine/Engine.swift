@@ -20,6 +20,7 @@ internal import Synchronization
 final class Engine: Sendable {
   let media: VolumeMedia
   let store: SuperblockStore
+  let instruments: Instruments
   let replicas: MarkedReplicas
   let failures: DeviceFailures
   let trees: LiveTrees
@@ -44,6 +45,8 @@ final class Engine: Sendable {
   private let failure = Mutex<VolumeError?>(nil)
   private let hasFailed = Atomic<Bool>(false)
   let transactions = TransactionPool()
+  /// Of every transaction that there is.
+  let traces = Mutex<[TransactionTrace]>([])
   let threads = Mutex<EngineThreads?>(nil)
   /// For those who wait until the volume is thawed, and for whom it is to be frozen.
   let freezing = Condition()
@@ -52,12 +55,14 @@ final class Engine: Sendable {
   let degradedNodes = Mutex<[DegradedNode]>([])
 
   init(
-    media: VolumeMedia, store: SuperblockStore, replicas: MarkedReplicas,
-    failures: DeviceFailures, trees: LiveTrees, journal: Journal, unflushed: UnflushedDevices,
-    allocator: any NodePlaces, _ options: EngineOptions, wasClean: Bool
+    media: VolumeMedia, store: SuperblockStore, instruments: Instruments,
+    replicas: MarkedReplicas, failures: DeviceFailures, trees: LiveTrees, journal: Journal,
+    unflushed: UnflushedDevices, allocator: any NodePlaces, _ options: EngineOptions,
+    wasClean: Bool
   ) {
     self.media = media
     self.store = store
+    self.instruments = instruments
     self.replicas = replicas
     self.failures = failures
     self.unflushed = unflushed
@@ -124,6 +129,7 @@ final class Engine: Sendable {
   func giveBack(_ transaction: Transaction) {
     transaction.unlock()
     transaction.forgetUpdates()
+    transaction.trace.set(.idle)
     transactions.giveBack(transaction)
   }
 }

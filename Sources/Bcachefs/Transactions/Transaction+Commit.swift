@@ -41,6 +41,7 @@ extension Transaction {
     }
     guard journalWords > 0 else {
       apply(pinnedSequence)
+      count(.transactionCommit)
       held.releaseAll()
       forgetUpdates()
       return pinnedSequence
@@ -54,6 +55,7 @@ extension Transaction {
     if changesSnapshots { followSnapshots() }
     held.releaseAll()
     engine.journal.release(reservation)
+    count(.transactionCommit)
     forgetUpdates()
     return reservation.sequence
   }

@@ -58,6 +58,7 @@ extension Transaction {
   func replace(
     _ need: RoomNeeded, _ reserve: inout NodeReserve
   ) throws(TransactionError) -> ReplaceResult {
+    let start = engine.instruments.times.now
     guard let ref = try node(need.btree, level: need.level, need.position, .intent) else {
       return .done
     }
@@ -90,7 +91,7 @@ extension Transaction {
       if cuts.isEmpty, canGiveWay(above.node, withChildren: 1) { retired.insert(above, at: 0) }
     }
     try raiseToWrite(ref)
-    let update = InteriorUpdate(btree: old.btree, level: old.level)
+    let update = InteriorUpdate(btree: old.btree, level: old.level, startNanoseconds: start)
     do throws(VolumeError) {
       let made = try makeNodes(from: old, cuts: cuts, update, &reserve)
       if let parent, retired.count > 1 { update.replaces(parent) }
@@ -100,6 +101,7 @@ extension Transaction {
       throw .failed(error)
     }
     finish(update, retiring: retired)
+    noteReplaced(need, pieces: cuts.count + 1, since: start)
     return .done
   }
 
@@ -143,6 +145,7 @@ extension Transaction {
     guard let allocation = reserve.allocations.popLast() else {
       unreachable("places are reserved before a node is replaced")
     }
+    count(.btreeNodeAlloc)
     let image = try node.takeImage(engine.trees.parameters)
     node.pointer = try NodePointer(
       maxKey: node.maxKey, sequence: node.sequence, sectorsWritten: node.writtenBytes / 512,
@@ -182,6 +185,7 @@ extension Transaction {
     }
     update.newRoot = (root.level, root.pointer)
     engine.trees.setRoot(root)
+    count(.btreeNodeSetRoot)
   }
 
   /// Lets go of the old nodes, shows the new ones, and hands the rest to the queue.
@@ -200,6 +204,7 @@ extension Transaction {
     engine.nodeWrites.add(.update(update))
     for ref in old {
       held.forget(ref)
+      count(.btreeNodeFree)
       ref.with { engine.trees.cache.retire($0) }
     }
     for new in update.newNodes {
@@ -207,6 +212,8 @@ extension Transaction {
       new.node.lock.unlockIntent()
     }
     held.releaseAll()
+    engine.instruments.times.record(
+      .btreeInteriorUpdateForeground, from: update.startNanoseconds)
   }
 
   // MARK: - Merging
@@ -218,6 +225,7 @@ extension Transaction {
   func merge(
     _ btree: BTreeID, level: Int, _ position: BPos, _ reserve: inout NodeReserve
   ) throws(TransactionError) {
+    let start = engine.instruments.times.now
     guard var ref = try node(btree, level: level, position, .intent),
       !ref.with({ $0.state.contains(.root) }),
       let above = try node(btree, level: level + 1, position, .intent)
@@ -246,7 +254,7 @@ extension Transaction {
     try raiseToWrite(above)
     try raiseToWrite(ref)
     try raiseToWrite(next)
-    let update = InteriorUpdate(btree: btree, level: level)
+    let update = InteriorUpdate(btree: btree, level: level, startNanoseconds: start)
     do throws(VolumeError) {
       let whole = engine.trees.cache.take()
       whole.fill(
@@ -264,6 +272,8 @@ extension Transaction {
         if parent.isWorthMerging() { smallNode = (btree, level + 1, parent.maxKey) }
         finish(update, retiring: [ref, next])
       }
+      count(.btreeNodeMerge)
+      engine.instruments.times.record(.btreeNodeMerge, from: start)
     } catch {
       throw .failed(error)
     }

@@ -50,9 +50,11 @@ extension Transaction {
       try raise(row, to: mode)
       return true
     }
-    guard node.with({ $0.incarnation == incarnation && $0.mayCover(position) }) else {
+    guard node.with({ $0.incarnation == incarnation }) else {
+      count(.btreePathRelockFail)
       return false
     }
+    guard node.with({ $0.mayCover(position) }) else { return false }
     guard Self.tryLock(node, mode) else { throw conflict(node, mode) }
     let isRight = node.with {
       $0.incarnation == incarnation && $0.covers(position)

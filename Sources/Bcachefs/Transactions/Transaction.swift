@@ -110,7 +110,11 @@ struct TransactionUpdate {
 final class Transaction: @unchecked Sendable {
   // Safety: it belongs to one thread at a time, which takes it from the engine and gives it back.
   let engine: Engine
-  var held = HeldLocks()
+  /// What others see of it.
+  let trace: TransactionTrace
+  /// Where it counts.
+  let counterRow: Int
+  var held: HeldLocks
   var paths: TreePaths
   var arena = KeyArena()
   private(set) var updates: UnsafeMutablePointer<TransactionUpdate>
@@ -152,6 +156,9 @@ final class Transaction: @unchecked Sendable {
 
   init(_ engine: Engine) {
     self.engine = engine
+    trace = TransactionTrace()
+    counterRow = engine.instruments.counters.takeRow()
+    held = HeldLocks(trace.locks)
     paths = TreePaths()
     unsafe updates = .allocate(capacity: updateCapacity)
     unsafe entries = .allocate(capacity: entryCapacity)
@@ -178,6 +185,7 @@ final class Transaction: @unchecked Sendable {
       _unsafeStart: name.utf8Start, byteCount: min(name.utf8CodeUnitCount, bytes.byteCount))
     bytes.copy(told, to: 0)
     self.name = words
+    trace.begin(words)
   }
 
   /// Forgets all updates; locks stay.

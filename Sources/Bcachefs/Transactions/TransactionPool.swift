@@ -60,7 +60,13 @@ final class TransactionPool: @unchecked Sendable {
       return (true, state.idle.popLast())
     }
     guard isAdmitted else { return nil }
-    return idle ?? Transaction(engine)
+    return idle ?? make(for: engine)
+  }
+
+  private func make(for engine: Engine) -> Transaction {
+    let transaction = Transaction(engine)
+    engine.traces.withLock { $0.append(transaction.trace) }
+    return transaction
   }
 
   /// Takes back what the calling thread has taken.

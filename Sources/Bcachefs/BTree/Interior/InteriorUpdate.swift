@@ -45,11 +45,14 @@ final class InteriorUpdate {
   var parent: (node: LiveNode, incarnation: UInt32)?
   /// The root that the journal has to name.
   var newRoot: (level: Int, pointer: NodePointer)?
-  let pin = JournalPin()
+  let pin = JournalPin(.interiorUpdate)
+  /// When it was begun, by the clock that never goes back.
+  let startNanoseconds: UInt64
 
-  init(btree: BTreeID, level: Int) {
+  init(btree: BTreeID, level: Int, startNanoseconds: UInt64) {
     self.btree = btree
     self.level = level
+    self.startNanoseconds = startNanoseconds
   }
 
   /// Has a node's place freed when the disk leads to it no more.

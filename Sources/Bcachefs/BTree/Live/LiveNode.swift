@@ -85,8 +85,8 @@ final class LiveNode: @unchecked Sendable {
   /// The key that leads here, with its value; at most `pointerWordsMax` words.
   var pointer = NodePointer()
   /// Holds the journal entries of what is dirty, and of what is being written.
-  let dirtyPin = JournalPin()
-  let writingPin = JournalPin()
+  let dirtyPin = JournalPin(.dirtyNode)
+  let writingPin = JournalPin(.writtenNode)
   /// Interior updates whose pointers are in this node and not in the journal yet.
   var blockers = 0
   /// Bytes on disk of one node, and how many of them are written.

@@ -41,14 +41,16 @@ final class LiveNodeCache: Sendable {
   private let pool = Mutex(Pool())
   let nodeBytes: Int
   let limitBytes: Int
+  let instruments: Instruments
   private let bytes = Atomic<Int>(0)
 
   /// - Parameters:
   ///   - limitBytes: What all nodes together should take.
   ///   - nodeBytes: Size of a node on disk.
-  init(limitBytes: Int, nodeBytes: Int) {
+  init(limitBytes: Int, nodeBytes: Int, _ instruments: Instruments = Instruments()) {
     self.limitBytes = limitBytes
     self.nodeBytes = nodeBytes
+    self.instruments = instruments
     shards = (0..<1 << Int(Self.shardBits)).map { _ in Shard() }
   }
 
@@ -72,6 +74,8 @@ final class LiveNodeCache: Sendable {
 
   /// An object that is no node yet, write-locked.
   func take() -> LiveNode {
+    let start = instruments.times.now
+    defer { instruments.times.record(.btreeNodeMemAlloc, from: start) }
     let recycled = pool.withLock { $0.free.popLast() }
     let node = recycled ?? LiveNode(nodeBytes: nodeBytes)
     if recycled == nil { pool.withLock { $0.all.append(node) } }
@@ -161,6 +165,7 @@ final class LiveNodeCache: Sendable {
   func shrink() -> Bool {
     recount()
     guard isOverLimit else { return true }
+    instruments.count(.btreeCacheScan)
     var left = pool.withLock { $0.all.count } * 2
     while isOverLimit, left > 0 {
       left -= 1
@@ -184,6 +189,7 @@ final class LiveNodeCache: Sendable {
       node.lock.unlockWrite()
       return node.lock.unlockIntent()
     }
+    instruments.count(.btreeCacheReap)
     retire(node)
   }
 
@@ -194,6 +200,9 @@ final class LiveNodeCache: Sendable {
     }
     bytes.store(sum, ordering: .relaxed)
   }
+
+  /// How many objects wait for nodes.
+  var freeCount: Int { pool.withLock { $0.free.count } }
 
   /// All nodes, for those who look for dirty ones. They are not locked.
   var allNodes: [LiveNode] { pool.withLock { $0.all } }

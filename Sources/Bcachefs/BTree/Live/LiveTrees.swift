@@ -100,14 +100,20 @@ final class LiveTrees: Sendable {
   ///
   /// - Returns: the node; it is not locked.
   func read(_ pointer: NodePointer, btree: BTreeID, level: Int) throws(VolumeError) -> LiveNode {
+    let times = cache.instruments.times
+    let start = times.now
+    cache.instruments.count(.btreeNodeRead)
     let decoded = try reader.readUncached(pointer, btree: btree, level: level)
     let node = cache.take()
+    let decodedAt = times.now
     do throws(VolumeError) {
       try node.load(decoded, pointer, blockBytes: parameters.blockBytes, context)
     } catch {
       cache.retire(node)
       throw error
     }
+    times.record(.btreeNodeReadDone, from: decodedAt)
+    times.record(.btreeNodeRead, from: start)
     while !cache.insert(node) {
       guard let identity = pointer.identity, let other = cache.find(identity) else { continue }
       do throws(VolumeError) {

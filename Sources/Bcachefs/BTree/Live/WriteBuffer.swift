@@ -107,12 +107,12 @@ final class WriteBuffer: Sendable {
   }
 
   private let state = Mutex(State())
-  private let pin = JournalPin()
-  private let flushingPin = JournalPin()
+  private let pin = JournalPin(.writeBuffer)
+  private let flushingPin = JournalPin(.writeBuffer)
   /// Keys here, those that are being put into nodes among them.
   private let keyCount = Atomic<Int>(0)
   private let addingBytes = Atomic<Int>(0)
-  private let limitBytes: Int
+  let limitBytes: Int
   private let condition = Condition()
   private let isFlushing = Atomic<Bool>(false)
 

@@ -62,6 +62,8 @@ extension Journal {
   ///
   /// - Throws: why the journal writes nothing any more.
   func flush(upTo sequence: UInt64) throws(VolumeError) {
+    let start = instruments.times.now
+    var hasWaited = false
     while true {
       condition.lock()
       let isDone = flushedSequence >= min(sequence, nextSequence - 1)
@@ -73,7 +75,11 @@ extension Journal {
       }
       condition.unlock()
       if let failure { throw failure }
-      if isDone { return }
+      if isDone {
+        if hasWaited { instruments.times.record(.journalFlushSeq, from: start) }
+        return
+      }
+      hasWaited = true
       if writeStep() { continue }
       condition.withLock {
         // Somebody writes, or fills his part of the entry.

@@ -35,9 +35,12 @@ extension Journal {
   @discardableResult
   func writeStep() -> Bool {
     guard let writing = condition.withLock({ begin() }) else { return false }
-    var failed: VolumeError?
+    var (failed, byteCount) = (VolumeError?.none, 0)
+    let start = instruments.times.now
     do throws(VolumeError) {
-      try write(writing)
+      byteCount = try write(writing)
+      instruments.times.record(
+        writing.isFlush ? .journalFlushWrite : .journalNoflushWrite, from: start)
     } catch {
       failed = error
     }
@@ -49,6 +52,7 @@ extension Journal {
         closeEntry()
       } else {
         finish(writing)
+        tally.addEntry(byteCount, isFlush: writing.isFlush)
       }
       updateRoom()
     }
@@ -79,6 +83,7 @@ extension Journal {
   private func finish(_ writing: Writing) {
     let sequence = writing.buffer.sequence
     queue.removeFirst()
+    instruments.note(.blockedJournalMaxInFlight, isBlocked: false)
     freeBuffers.append(writing.buffer)
     writtenSequence = sequence
     if writing.isFlush {
@@ -91,7 +96,8 @@ extension Journal {
 
   // MARK: - Composing
 
-  private func write(_ writing: Writing) throws(VolumeError) {
+  /// - Returns: the bytes of one copy.
+  private func write(_ writing: Writing) throws(VolumeError) -> Int {
     let buffer = writing.buffer
     adoptRoots(buffer)
     buffer.append(endOfEntry())
@@ -122,6 +128,7 @@ extension Journal {
       throw VolumeError(error)
     }
     try put(memory.bytes.extracting(0..<padded), buffer.sequence, isFlush: writing.isFlush)
+    return padded
   }
 
   /// Roots that transactions have set.
@@ -215,6 +222,7 @@ extension Journal {
         self.failures.noteWriteError(on: place.device)
         continue
       }
+      instruments.count(.journalWrite)
       do throws(DeviceError) {
         try device.write(bytes, atByte: place.sector * 512)
         if isFlush {

@@ -46,6 +46,7 @@ final class Journal: @unchecked Sendable {
 
   let parameters: JournalParameters
   let media: VolumeMedia
+  let instruments: Instruments
   let replicas: MarkedReplicas
   let failures: DeviceFailures
   let unflushed: UnflushedDevices
@@ -69,6 +70,7 @@ final class Journal: @unchecked Sendable {
   /// The first entry is always flushed: what was in the journal before may be overwritten by it.
   var needsFlush = true
   var isWriting = false
+  var tally = JournalTally()
   var failure: VolumeError?
 
   /// Only touched by who writes.
@@ -86,13 +88,13 @@ final class Journal: @unchecked Sendable {
   ///   - nextSequence: Of the first entry; all numbers from the newest found to here are
   ///     blacklisted.
   init(
-    _ parameters: JournalParameters, media: VolumeMedia, replicas: MarkedReplicas,
-    failures: DeviceFailures, unflushed: UnflushedDevices, rings: [JournalRing],
-    contents: JournalContents,
-    nextSequence: UInt64
+    _ parameters: JournalParameters, media: VolumeMedia, instruments: Instruments,
+    replicas: MarkedReplicas, failures: DeviceFailures, unflushed: UnflushedDevices,
+    rings: [JournalRing], contents: JournalContents, nextSequence: UInt64
   ) {
     self.parameters = parameters
     self.media = media
+    self.instruments = instruments
     self.replicas = replicas
     self.failures = failures
     self.unflushed = unflushed
@@ -165,7 +167,11 @@ final class Journal: @unchecked Sendable {
 
   /// Opens the next entry, if there is a buffer and room on disk for it.
   func openEntry() -> Bool {
-    guard queue.count < Self.buffersMax, roomForEntries > queue.count else { return false }
+    guard queue.count < Self.buffersMax else {
+      instruments.note(.blockedJournalMaxInFlight, isBlocked: true, .journalEntryFull)
+      return false
+    }
+    guard roomForEntries > queue.count else { return false }
     let buffer = freeBuffers.popLast() ?? JournalBuffer(byteCount: bufferBytes)
     buffer.open(nextSequence, limitWords: bufferBytes / 8 - Self.endWords)
     queue.append(buffer)
@@ -181,7 +187,7 @@ final class Journal: @unchecked Sendable {
   /// needs, a bucket for each.
   private var roomForEntries: Int { roomOnDevices.free }
 
-  private var roomOnDevices: (free: Int, total: Int) {
+  var roomOnDevices: (free: Int, total: Int) {
     let usable = rings.filter { !failures.contains($0.device) && $0.count > 0 }
     guard !usable.isEmpty else { return (0, 0) }
     let free = usable.map { (free: $0.freeBuckets(lastSequenceOnDisk), total: $0.count) }
@@ -207,6 +213,8 @@ final class Journal: @unchecked Sendable {
       lowestWatermark = .stripe
     }
     if failure != nil { lowestWatermark = .stripe }
+    instruments.note(
+      .blockedJournalLowOnSpace, isBlocked: lowestWatermark > .stripe, .journalFull)
   }
 
   /// Whether a reservation could succeed.

@@ -23,6 +23,21 @@ final class JournalPin: @unchecked Sendable {
   fileprivate var next: JournalPin?
   /// What has to be written for the pin to go; nil where that happens by itself.
   private(set) var owner: NodeRef?
+  let kind: Kind
+
+  /// What holds entries.
+  enum Kind: UInt8, CaseIterable, Sendable {
+    /// Keys of a node that are not on disk.
+    case dirtyNode
+    /// Keys of a node that are being written.
+    case writtenNode
+    /// New nodes to which the disk does not lead yet.
+    case interiorUpdate
+    /// Keys that are not in their nodes.
+    case writeBuffer
+  }
+
+  init(_ kind: Kind) { self.kind = kind }
 
   /// Once, before anything is pinned.
   func setOwner(_ owner: NodeRef) { self.owner = owner }
@@ -106,6 +121,20 @@ struct JournalPins: ~Copyable {
     if head > 1024, head * 2 > entries.count {
       entries.removeFirst(head)
       head = 0
+    }
+  }
+
+  /// Calls `body` for each entry that is needed, oldest first, with whether the entry itself is
+  /// held, then for each of its pins.
+  func forEach(_ body: (_ sequence: UInt64, _ isHeld: Bool, _ pin: JournalPin?) -> Void) {
+    for place in head..<entries.count {
+      let (sequence, isHeld) = (front + UInt64(place - head), entries[place].isHeld)
+      body(sequence, isHeld, nil)
+      var pin = entries[place].first
+      while let here = pin {
+        body(sequence, isHeld, here)
+        pin = here.next
+      }
     }
   }
 

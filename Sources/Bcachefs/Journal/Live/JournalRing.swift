@@ -37,6 +37,19 @@ struct JournalRing {
 
   var count: Int { buckets.count }
 
+  /// What dumps show of it.
+  ///
+  /// - Parameter lastSequence: The oldest entry that is needed, as the disk has it.
+  func state(_ lastSequence: UInt64) -> JournalState.Device {
+    let free = freeBuckets(lastSequence)
+    let oldest = (current + free + 1) % max(buckets.count, 1)
+    return JournalState.Device(
+      device: device, buckets: buckets.count, bucketSectors: bucketSectors, freeBuckets: free,
+      freeSectors: freeSectors, currentIndex: current,
+      currentSequence: buckets.isEmpty ? 0 : sequences[current], oldestIndex: oldest,
+      oldestSequence: buckets.isEmpty ? 0 : sequences[oldest])
+  }
+
   /// Buckets behind the current one that can be used.
   ///
   /// - Parameter lastSequence: The oldest entry that is needed, as the disk has it.
