@@ -37,12 +37,14 @@ extension Engine {
     while try !journal.hasRoom(u64s: words, watermark: watermark) {
       try checkWritable()
       if journal.writeStep() { continue }
-      if !isBlocked { instruments.count(.transBlockedJournalReclaim) }
-      isBlocked = true
-      journal.noteReclaim(isDirect: true)
-      if try reclaimJournal(watermark) {
-        idle = 0
-        continue
+      if journal.isShortOfRoom(watermark) {
+        if !isBlocked { instruments.count(.transBlockedJournalReclaim) }
+        isBlocked = true
+        journal.noteReclaim(isDirect: true)
+        if try reclaimJournal(watermark) {
+          idle = 0
+          continue
+        }
       }
       idle += 1
       guard idle < Self.idleMax else {

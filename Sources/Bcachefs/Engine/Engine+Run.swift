@@ -90,7 +90,6 @@ extension Engine {
       transaction.seesBuffered = true
     case .restart(.replicasUnmarked):
       if let unmarked { try replicas.mark(unmarked) }
-    case .restart(.nodeChanged), .restart(.nested), .restart(.injected): break
     }
   }
 

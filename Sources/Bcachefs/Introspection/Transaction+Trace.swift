@@ -18,14 +18,11 @@ extension RestartReason {
     case .lockConflict where mode == .write: .transRestartWouldDeadlockWrite
     case .lockConflict where isUpgrade: .transRestartUpgrade
     case .lockConflict: .transRestartWouldDeadlock
-    case .nodeChanged: .transRestartBtreeNodeReused
     case .nodeRead: .transRestartRelockAfterFill
     case .nodeSplit: .transRestartBtreeNodeSplit
     case .journalFull: .transRestartJournalResGet
     case .replicasUnmarked: .transRestartMarkReplicas
     case .writeBufferUnflushed: .transRestartWriteBufferFlush
-    case .nested: .transRestartSplitRace
-    case .injected: .transRestartInjected
     }
   }
 }

@@ -42,7 +42,6 @@ enum TransactionActivity: UInt8, Sendable, CaseIterable {
       case .journalFull: .waitingForJournal
       case .replicasUnmarked: .markingReplicas
       case .writeBufferUnflushed: .flushingWriteBuffer
-      case .nodeChanged, .nested, .injected: .running
       }
   }
 }

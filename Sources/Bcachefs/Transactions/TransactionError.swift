@@ -15,8 +15,6 @@ enum TransactionError: Error, Sendable {
 enum RestartReason: UInt8, Sendable, CaseIterable {
   /// Somebody else holds a lock; the transaction waited for it with none of its own.
   case lockConflict
-  /// A node that was found before is not the one that covers the position any more.
-  case nodeChanged
   /// A node was read from a device, with no lock held.
   case nodeRead
   /// A node was full and has been split, or was nearly empty and has been merged.
@@ -27,8 +25,4 @@ enum RestartReason: UInt8, Sendable, CaseIterable {
   case writeBufferUnflushed
   /// The superblock did not name the devices that something will be on; now it does.
   case replicasUnmarked
-  /// Something the commit needs was done by another transaction first.
-  case nested
-  /// A test wants to see that the body can be repeated.
-  case injected
 }

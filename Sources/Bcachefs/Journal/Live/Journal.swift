@@ -217,6 +217,11 @@ final class Journal: @unchecked Sendable {
       .blockedJournalLowOnSpace, isBlocked: lowestWatermark > .stripe, .journalFull)
   }
 
+  /// Whether it is buckets that are short, for those of a watermark, and not buffers.
+  func isShortOfRoom(_ watermark: Watermark) -> Bool {
+    condition.withLock { watermark < lowestWatermark || roomForEntries <= queue.count }
+  }
+
   /// Whether a reservation could succeed.
   ///
   /// - Throws: why no reservation will succeed any more.
