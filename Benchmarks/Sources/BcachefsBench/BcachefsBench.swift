@@ -67,6 +67,7 @@ enum BcachefsBench {
     case "image": ImageBench(options).run()
     case "lookup": LookupBench(options).run()
     case "btree": BTreeBench(options).run()
+    case "derived": DerivedBench(options).run()
     case "commit": CommitBench(options).run()
     case "growth": GrowthBench(options).run()
     case "growth-of": GrowthBench(options).runOnce()
@@ -76,6 +77,7 @@ enum BcachefsBench {
       ImageBench(options).run()
       LookupBench(options).run()
       BTreeBench(options).run()
+      DerivedBench(options).run()
       CommitBench(options).run()
       GrowthBench(options).run()
       ReadBench(options).run()
@@ -86,12 +88,13 @@ enum BcachefsBench {
   static func usage() -> Never {
     print(
       """
-      usage: bcachefs-bench [support|image|lookup|btree|commit|growth|read] [--smoke] [--runs N]
-             [--bytes N] [--files N] [--keys N] [NAME...]
+      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|read] [--smoke]
+             [--runs N] [--bytes N] [--files N] [--keys N] [NAME...]
         support   checksums, ciphers, compression, parity, beside the libraries' own figures
         image     building an image from a directory, beside other filesystems' tools
         lookup    keys of a btree, at random and in order, beside LMDB
         btree     transactions, beside the C engine (BCACHEFS_TEST_KERNEL) and LMDB
+        derived   extents with what follows from them, and a few keys that are overwritten
         commit    durable commits a second, beside SQLite
         growth    time and memory from 10^5 to 10^7 keys, beside LMDB
         read      mounts beside passthrough_ll, squashfuse and fuse2fs; get beside unsquashfs

@@ -29,10 +29,12 @@ public final class BenchedEngine: Sendable {
   /// Opens a volume, or initialises a formatted one.
   ///
   /// - Throws: why it cannot be opened for changes.
-  public init(paths: [String], cacheBytes: Int, seed: UInt64) throws(VolumeError) {
+  public init(
+    paths: [String], cacheBytes: Int, writeBufferBytes: Int = 8 << 20, seed: UInt64
+  ) throws(VolumeError) {
     engine = try Engine.open(
       VolumeOpener.openForWriting(VolumeSources(paths: paths)),
-      EngineOptions(cacheBytes: cacheBytes, seed: seed))
+      EngineOptions(cacheBytes: cacheBytes, writeBufferBytes: writeBufferBytes, seed: seed))
   }
 
   /// Writes everything and closes the volume.
@@ -82,6 +84,40 @@ public final class BenchedEngine: Sendable {
       return try transaction.commit()
     }
     try engine.journal.flush(upTo: sequence)
+  }
+
+  /// Overwrites keys of a few, all of them in one leaf: as inodes that are written to.
+  ///
+  /// - Throws: what transactions throw.
+  public func overwriteFew(
+    _ count: Int, of few: UInt64, _ random: inout SplitMix64
+  ) throws(VolumeError) {
+    for _ in 0..<count { try put(BPos(2, random.next() % few, .max), "overwrite_few") }
+  }
+
+  /// Gives files extents of 4 KiB, one in a transaction, with all that follows from it. The data
+  /// itself is not written.
+  ///
+  /// - Parameter firstFile: Of as many files as the extents need, 64 for each.
+  /// - Throws: what allocating and transactions throw.
+  public func appendExtents(_ count: Int, firstFile: UInt64) throws(VolumeError) {
+    for number in 0..<UInt64(count) {
+      let file = firstFile + number / 64
+      let found = try engine.allocateSectors(
+        AllocationRequest(sectors: 8, replicas: 1), in: engine.writePoints.user(file))
+      // With a gap behind each: so that it is a key of its own.
+      let end = (number % 64 + 1) * 16
+      let words = found.places.map(\.word)
+      try engine.run("append_extents") { (transaction) throws(TransactionError) in
+        try unsafe transaction.updateExtent(
+          .extents,
+          BKey(
+            type: .extent, position: Positions.extent(inode: file, end: end, snapshot: .max),
+            size: UInt32(found.sectors), valueU64s: words.count), words.span.bytes)
+        try transaction.commit()
+      }
+      engine.settle(found)
+    }
   }
 
   // MARK: - Loops
