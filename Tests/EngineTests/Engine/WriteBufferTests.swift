@@ -176,10 +176,12 @@ internal import Testing
     let before = engine.writeBuffer.count
     engine.writeBuffer.beginFlush()
     let taken = engine.writeBuffer.take(engine.journal)
+    // In the same journal entry, while the others are away.
+    for offset in 0..<UInt64(50) { try set(engine, offset, offset + 1) }
     engine.writeBuffer.putBack(taken, engine.journal)
     engine.writeBuffer.endFlush()
-    #expect(engine.writeBuffer.count == before)
-    for offset in 0..<UInt64(100) { try set(engine, offset, offset + 1) }
+    #expect(engine.writeBuffer.count == before + 50)
+    for offset in 50..<UInt64(100) { try set(engine, offset, offset + 1) }
     for offset in 0..<UInt64(100) { #expect(try get(engine, offset) == offset + 1) }
     try engine.close()
   }

@@ -55,6 +55,8 @@ struct BufferedKey {
 /// Keys, and their words.
 struct BufferedKeys {
   fileprivate(set) var keys: [BufferedKey] = []
+  /// Of the key that is added next; goes on from flush to flush.
+  fileprivate var nextOrder: UInt64 = 0
   private var words: [UInt64] = []
 
   var byteCount: Int { keys.count * MemoryLayout<BufferedKey>.stride + words.count * 8 }
@@ -63,7 +65,8 @@ struct BufferedKeys {
   mutating func append(_ update: TransactionUpdate, _ sequence: UInt64) {
     let order =
       update.flags.contains(.delta)
-      ? update.words[BKey.Layout.versionLo] : UInt64(keys.count)
+      ? update.words[BKey.Layout.versionLo] : nextOrder
+    nextOrder &+= 1
     keys.append(
       BufferedKey(
         btree: update.btree, position: update.position, sequence: sequence, order: order,
@@ -180,6 +183,7 @@ final class WriteBuffer: Sendable {
       var taken = BufferedKeys()
       swap(&taken, &state.adding)
       swap(&state.adding, &state.spare)
+      state.adding.nextOrder = taken.nextOrder
       journal.move(pin, into: flushingPin)
       // What else there is of their journal entries is not here yet.
       for key in taken.keys where key.btree == .accounting && key.sequence > filled {
