@@ -82,7 +82,7 @@ struct LiveEngineTests {
     }
     for number in UInt64(2 * round)..<UInt64(2 * round + 2) {
       let file = WrittenFile(name: "written \(number)", inode: 1_000_000 + number, seed: number)
-      let data = try file.make(in: engine, sectors: 8 * (1 + number * 77 % 500))
+      let data = try file.make(in: engine, sectors: 8 * (1 + number * 77 % 100))
       let sum = try runProgramOrThrow("md5sum", input: data).standardOutput
       written[file] = String(decoding: sum.prefix(32), as: UTF8.self)
     }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 // The engine for benchmarks: what the C engine's own perf_test does with its keys, in loops that
 // stand in the engine's module. No part of the interface.
+//
+// Invariants
+//   (1) Each operation is a transaction of its own, but for a scan.
 // Source: tests.c (bch2_btree_perf_test).
 
 internal import BcachefsFormat
