@@ -98,7 +98,8 @@ enum BcachefsBench {
         commit    durable commits a second, beside SQLite
         growth    time and memory from 10^5 to 10^7 keys, beside LMDB
         read      mounts beside passthrough_ll, squashfuse and fuse2fs; get beside unsquashfs
-      Only what has a NAME in its name is measured, if any is given.
+      Only what has a NAME in its name is measured, if any is given. btree and derived take three
+      rounds at most.
       """)
     exit(64)
   }
