@@ -36,13 +36,9 @@ struct UpgradeTests {
         guard let found = try transaction.lookup(.inodes, position, .intent) else { return }
         var inode = try Transaction.inode(found)
         inode.flags.remove(.hasChildSnapshot)
-        var value = AlignedBuffer(byteCount: inode.encodedU64s * 8)
-        var bytes = value.mutableBytes
-        inode.encode(into: &bytes)
-        transaction.update(
-          .inodes,
-          BKey(type: .inodeV3, position: position, valueU64s: inode.encodedU64s),
-          value.bytes.extracting(0..<inode.encodedU64s * 8), flags: .noTriggers)
+        transaction.put(
+          .inodes, .inodeV3, position, inode.encodedU64s, flags: .noTriggers
+        ) { inode.encode(into: &$0) }
         try transaction.commit()
       }
     }

@@ -122,12 +122,8 @@ struct WrittenFile: Hashable {
   }
 
   private func put(_ file: Inode, in transaction: Transaction) {
-    var value = AlignedBuffer(byteCount: file.encodedU64s * 8)
-    var bytes = value.mutableBytes
-    file.encode(into: &bytes)
-    transaction.update(
-      .inodes,
-      BKey(type: .inodeV3, position: BPos(0, inode, .max), valueU64s: file.encodedU64s),
-      value.bytes.extracting(0..<file.encodedU64s * 8))
+    transaction.put(.inodes, .inodeV3, BPos(0, inode, .max), file.encodedU64s) {
+      file.encode(into: &$0)
+    }
   }
 }

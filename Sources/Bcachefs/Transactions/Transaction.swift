@@ -261,13 +261,14 @@ final class Transaction: @unchecked Sendable {
   /// Sets a key to a value that `encode` writes into zeroed words; for what is no hot path.
   func put(
     _ btree: BTreeID, _ type: BKeyType, _ position: BPos, _ u64s: Int,
-    _ encode: (inout MutableRawSpan) -> Void
+    flags: TransactionUpdate.Flags = [], _ encode: (inout MutableRawSpan) -> Void
   ) {
     let value = HeapBuffer(byteCount: u64s * 8, alignment: 8)
     var bytes = value.mutableBytes
     bytes.zero(0..<bytes.byteCount)
     encode(&bytes)
-    update(btree, BKey(type: type, position: position, valueU64s: u64s), bytes.bytes)
+    update(
+      btree, BKey(type: type, position: position, valueU64s: u64s), bytes.bytes, flags: flags)
   }
 
   /// Removes the key at a position.
