@@ -71,6 +71,33 @@ struct LiveEngineTests {
     }
   }
 
+  /// As the driver finds it clean, and with entries in the new buckets to replay.
+  @Test(arguments: [true, false])
+  func theDriverGoesOnWithAJournalThatHasGrown(isClosed: Bool) throws {
+    try withTemporaryFolder { folder in
+      let images = try SampleVolume.fixture("replicas").unpack(into: folder)
+      var random = SplitMix64(seed: 3)
+      var model: [BPos: UInt64] = [:]
+      let engine = try OpenedImages.open(images, seed: 1)
+      let old = images.indices.map { engine.store.journalBuckets(of: $0).count }
+      try change(engine, &random, &model, count: 500)
+      for _ in 0..<64 { engine.journal.noteShortage() }
+      try engine.growJournalsIfShort()
+      let new = images.indices.map { engine.store.journalBuckets(of: $0).count }
+      #expect(new == old.map { $0 + $0 / 2 + 1 })
+      try change(engine, &random, &model, count: 8000)
+      if isClosed {
+        try engine.close()
+      } else {
+        try engine.journal.flush(upTo: engine.journal.currentSequence)
+      }
+      try OpenedImages.letGo(engine)
+      let outcome = try KernelGuest.check(images: images)
+      #expect(outcome.complaints == [])
+      #expect(outcome.status == 0, "\(outcome.result.standardError)")
+    }
+  }
+
   /// Two files a round. In those that end as after a crash one goes that somebody may have open
   /// still: what is left of it is the driver's to delete.
   private func changeFiles(

@@ -37,14 +37,18 @@ enum ReservedBuckets {
       }
   }
 
-  /// How many buckets a new journal gets: as many as the driver took for long, one in 256, at least
-  /// 8, at most 512 MiB. But not less than 8 MiB where that is no more than a 16th of the device:
-  /// the driver's journal gets stuck for good when less is all that it has and much is dirty at
-  /// once.
-  static func journalBucketCount(bucketCount: UInt64, bucketSectors: UInt64) -> UInt64 {
+  /// How long a journal may be: 8192 buckets, or 8 GiB.
+  static func journalBucketsMax(bucketSectors: UInt64) -> UInt64 {
     invariant(bucketSectors > 0, "a bucket has a size")
-    let most = min(8192, (16 << 20) / bucketSectors)
+    return max(min(8192, (16 << 20) / bucketSectors), 8)
+  }
+
+  /// How many buckets a new journal gets: as many as the driver takes, one in 256, at least 8.
+  /// But not less than 8 MiB where that is no more than a 16th of the device: the driver's journal
+  /// gets stuck for good when less is all that it has and much is dirty at once.
+  static func journalBucketCount(bucketCount: UInt64, bucketSectors: UInt64) -> UInt64 {
+    let most = journalBucketsMax(bucketSectors: bucketSectors)
     let enough = min((8 << 20) / (bucketSectors * 512), bucketCount / 16)
-    return min(max(bucketCount / 256, enough, 8), max(most, 8))
+    return min(max(bucketCount / 256, enough, 8), most)
   }
 }

@@ -7,9 +7,10 @@
 //   2. The superblock is marked as in use; a version that is raised is noted before that
 //      (Engine+Upgrade.swift).
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
-//   4. Operations that were under way are completed (Engine+LoggedOperations.swift); inodes that
+//   4. A volume that was never open before is filled (Engine+Initialise.swift). Buckets that a
+//      journal was about to get are freed (Engine+JournalGrowth.swift).
+//   5. Operations that were under way are completed (Engine+LoggedOperations.swift); inodes that
 //      were deleted while they were open go (Engine+DeadInodes.swift).
-//   5. A volume that was never open before is filled (Engine+Initialise.swift).
 //   6. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
 //      the superblock gets the roots and is marked clean.
 // Invariants
@@ -51,6 +52,10 @@ extension Engine {
     let isNew = !media.superblock.isInitialized
     let contents = isNew ? try contentsOfNewVolume(volume) : try JournalReader.read(media)
     var next = contents.newestSequence + 1
+    let rings = rings(volume, contents)
+    guard rings.contains(where: { $0.count > 0 }) else {
+      throw VolumeError(.corrupt, "no device that may be written to has a journal")
+    }
     if !contents.isFromCleanSection {
       let lost = contents.replayed.upperBound..<next + lostAfterCrash
       try store.blacklist(lost)
@@ -64,7 +69,7 @@ extension Engine {
     let journal = Journal(
       journalParameters(media, store.superblock), media: media, instruments: instruments,
       replicas: replicas, failures: failures, unflushed: unflushed,
-      rings: rings(volume, contents), contents: contents, nextSequence: next)
+      rings: rings, contents: contents, nextSequence: next)
     let engine = Engine(
       media: media, store: store, instruments: instruments, replicas: replicas,
       failures: failures,
@@ -74,6 +79,8 @@ extension Engine {
     try engine.replay(contents)
     journal.replayDone()
     if isNew { try engine.initialise() }
+    if !engine.wasClean { try engine.freeForgottenJournalBuckets() }
+    try engine.makeMissingJournals()
     try engine.readSnapshots()
     if isUpgrade { try engine.completeUpgrade() }
     try engine.resumeLoggedOperations()

@@ -38,7 +38,10 @@ extension Engine {
       try checkWritable()
       if journal.writeStep() { continue }
       if journal.isShortOfRoom(watermark) {
-        if !isBlocked { instruments.count(.transBlockedJournalReclaim) }
+        if !isBlocked {
+          instruments.count(.transBlockedJournalReclaim)
+          journal.noteShortage()
+        }
         isBlocked = true
         journal.noteReclaim(isDirect: true)
         if try reclaimJournal(watermark) {

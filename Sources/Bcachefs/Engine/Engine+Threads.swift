@@ -5,8 +5,9 @@
 //   1. One writes nodes: it does the jobs of the queue as they come.
 //   2. One keeps the journal short: it flushes what was committed when the flush delay is over,
 //      writes the nodes that hold the oldest entries once half of the journal is in use, and dirty
-//      nodes when the cache is over its limit. It empties the write buffer when that is half full,
-//      and tells the superblock which devices failed.
+//      nodes when the cache is over its limit. It lets a journal grow that is full all the time,
+//      empties the write buffer when that is half full, and tells the superblock which devices
+//      failed.
 //   3. One discards buckets that became empty in what is flushed by now.
 //   They are started by whoever opens a volume for others to use. Without them everything is done
 //   by those who wait, on one thread, in an order that a seed repeats.
@@ -112,6 +113,7 @@ extension Engine {
         journal.noteReclaim(isDirect: false)
         guard try reclaimJournal(.reclaim) else { break }
       }
+      try growJournalsIfShort()
       if trees.cache.isOverLimit { try makeRoomInCache(.reclaim) }
       stopping.wait(nanoseconds: delay)
     }

@@ -70,6 +70,8 @@ final class Journal: @unchecked Sendable {
   /// The first entry is always flushed: what was in the journal before may be overwritten by it.
   var needsFlush = true
   var isWriting = false
+  /// Those who found it full since it was last asked whether it should grow.
+  var shortages = 0
   var tally = JournalTally()
   var failure: VolumeError?
 

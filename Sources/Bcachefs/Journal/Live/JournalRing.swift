@@ -18,7 +18,7 @@ internal import BcachefsSupport
 struct JournalRing {
   let device: UInt8
   let bucketSectors: UInt64
-  private var buckets: [UInt64]
+  private(set) var buckets: [UInt64]
   private var sequences: [UInt64]
   private var current: Int
   private var freeSectors: UInt64 = 0
@@ -36,6 +36,15 @@ struct JournalRing {
   }
 
   var count: Int { buckets.count }
+
+  /// A ring that goes on where this one is, with more buckets behind the current one.
+  func adding(_ more: [UInt64]) -> JournalRing {
+    var ring = self
+    let next = min(current + 1, buckets.count)
+    ring.buckets.insert(contentsOf: more, at: next)
+    ring.sequences.insert(contentsOf: more.map { _ in 0 }, at: next)
+    return ring
+  }
 
   /// What dumps show of it.
   ///
