@@ -43,7 +43,7 @@ enum ReservedBuckets {
     return max(min(8192, (16 << 20) / bucketSectors), 8)
   }
 
-  /// How many buckets a new journal gets: as many as the driver takes, one in 256, at least 8.
+  /// How many buckets a new journal gets: one in 256 (the driver: one in 128), at least 8.
   /// But not less than 8 MiB where that is no more than a 16th of the device: the driver's journal
   /// gets stuck for good when less is all that it has and much is dirty at once.
   static func journalBucketCount(bucketCount: UInt64, bucketSectors: UInt64) -> UInt64 {
