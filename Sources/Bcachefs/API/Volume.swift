@@ -301,7 +301,7 @@ public final class Volume: Sendable {
   public func open(_ id: FileID) throws(VolumeError) -> FileHandle {
     let inode = try inode(id)
     let snapshot = try subvolume(id.subvolume).snapshot
-    let extents = ExtentReader(media: media, forest: forest, report: damages.add)
+    let extents = ExtentReader(media: media, lookup: forest.lookup(), report: damages.add)
     return FileHandle(
       inode: inode,
       reader: FileReader(

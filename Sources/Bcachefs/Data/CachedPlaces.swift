@@ -9,11 +9,11 @@ internal import BcachefsSupport
 /// Looks bucket generations up. It belongs to one thread.
 final class CachedPlaces {
   private let media: VolumeMedia
-  private let alloc: BTreeCursor
+  private let lookup: KeyLookup
 
-  init(media: VolumeMedia, forest: BTreeForest) {
+  init(media: VolumeMedia, lookup: @escaping KeyLookup) {
     self.media = media
-    alloc = BTreeCursor(forest, .alloc)
+    self.lookup = lookup
   }
 
   /// Whether a cached pointer's bucket still holds what it pointed to. Nobody knows where the alloc
@@ -24,7 +24,7 @@ final class CachedPlaces {
     }
     let position = Positions.bucket(device: pointer.device, bucket: bucket)
     do throws(VolumeError) {
-      guard let found = try alloc.lookup(position) else { return pointer.generation == 0 }
+      guard let found = try lookup(.alloc, position) else { return pointer.generation == 0 }
       return found.withValue { value in
         (try? AllocV4(key: found.key, value: value))?.generation == pointer.generation
       }

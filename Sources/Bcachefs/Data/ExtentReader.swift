@@ -50,11 +50,13 @@ final class ExtentReader {
   }
 
   /// - Parameter report: Called for every copy found bad.
-  init(media: VolumeMedia, forest: BTreeForest, report: @escaping (ReadDamage) -> Void) {
+  init(
+    media: VolumeMedia, lookup: @escaping KeyLookup, report: @escaping (ReadDamage) -> Void
+  ) {
     self.media = media
     self.report = report
-    cached = CachedPlaces(media: media, forest: forest)
-    stripes = StripeReader(media: media, forest: forest, report: report)
+    cached = CachedPlaces(media: media, lookup: lookup)
+    stripes = StripeReader(media: media, lookup: lookup, report: report)
   }
 
   /// Reads sectors of an extent.

@@ -21,14 +21,16 @@ internal import BcachefsSupport
 final class StripeReader {
   private let media: VolumeMedia
   private let report: (ReadDamage) -> Void
-  private let stripes: BTreeCursor
+  private let lookup: KeyLookup
   private var row = HeapBuffer(byteCount: 0)
 
   /// - Parameter report: Called for every block found bad.
-  init(media: VolumeMedia, forest: BTreeForest, report: @escaping (ReadDamage) -> Void) {
+  init(
+    media: VolumeMedia, lookup: @escaping KeyLookup, report: @escaping (ReadDamage) -> Void
+  ) {
     self.media = media
     self.report = report
-    stripes = BTreeCursor(forest, .stripes)
+    self.lookup = lookup
   }
 
   /// Gives sectors of a copy without trusting the copy.
@@ -46,7 +48,7 @@ final class StripeReader {
     guard let link = pointer.stripe else {
       throw VolumeError(.allCopiesBad, "it is in no stripe")
     }
-    guard let found = try stripes.lookup(BPos(0, link.stripe)) else {
+    guard let found = try lookup(.stripes, BPos(0, link.stripe)) else {
       throw VolumeError(.corrupt, "there is no stripe \(link.stripe)")
     }
     let layout = try StripeLayout(found)

@@ -19,14 +19,12 @@ final class BatchReader: @unchecked Sendable {
   // Safety: each worker thread has one of its own and no other touches it.
   private let data: DataParameters
   private let xattrs: XattrEncoder
-  private let compressor = Compressor()
+  private let compressor = ChunkCompressor()
   private var plain = HeapBuffer(byteCount: 0)
-  private let scratch: HeapBuffer
 
   init(data: DataParameters, xattrs: XattrEncoder) {
     self.data = data
     self.xattrs = xattrs
-    scratch = HeapBuffer(byteCount: data.compression == nil ? 0 : data.chunkMaxBytes)
     if data.compression != nil {
       plain = HeapBuffer(byteCount: BuildBatch.dataBytes + data.chunkMaxBytes)
     }
@@ -178,36 +176,17 @@ final class BatchReader: @unchecked Sendable {
     var offset = 0
     while offset < byteCount {
       let end = min(offset + data.chunkMaxBytes, byteCount)
-      let (start, buffer) = (batch.usedBytes, batch.buffer)
-      let (plain, scratch) = (self.plain, self.scratch)
-      var type = CompressionType.incompressible
-      var storedBytes = end - offset
+      let (start, buffer, plain) = (batch.usedBytes, batch.buffer, self.plain)
       var bytes = buffer.mutableBytes
-      if let compressed = compress(offset..<end) {
-        storedBytes = data.roundedToBlocks(compressed)
-        bytes.copy(scratch.bytes.extracting(0..<compressed), to: start)
-        bytes.zero(start + compressed..<start + storedBytes)
-        type = data.compression?.formatType ?? .none
-      } else {
-        bytes.copy(plain.bytes.extracting(offset..<end), to: start)
-      }
+      var target = bytes._mutatingExtracting(start..<start + end - offset)
+      let (storedBytes, type) = compressor.store(
+        plain.bytes.extracting(offset..<end), into: &target, data)
       seal(
         start..<start + storedBytes, fileSector: firstSector + UInt64(offset / 512),
         sectors: (end - offset) / 512, type, batch)
       batch.usedBytes = start + storedBytes
       offset = end
     }
-  }
-
-  /// Bytes in `scratch`, nil unless a whole block is saved.
-  private func compress(_ range: Range<Int>) -> Int? {
-    guard let algorithm = data.compression, range.count > data.blockBytes else { return nil }
-    let (plain, scratch) = (self.plain, self.scratch)
-    var target = scratch.mutableBytes
-    var limited = target._mutatingExtracting(0..<range.count - data.blockBytes)
-    return compressor.compress(
-      plain.bytes.extracting(range), into: &limited, algorithm: algorithm,
-      level: data.compressionLevel)
   }
 
   private func seal(
@@ -218,13 +197,13 @@ final class BatchReader: @unchecked Sendable {
     let buffer = batch.buffer
     var bytes = buffer.mutableBytes
     var part = bytes._mutatingExtracting(stored)
-    do throws(ImageError) {
+    do throws(ChecksumError) {
       batch.chunks.append(
         try data.seal(
           &part, fileSector: fileSector, sectors: UInt32(sectors), compressionType: type,
           version: version, bufferOffset: stored.lowerBound))
     } catch {
-      batch.error = error
+      batch.error = .checksum(error)
     }
   }
 

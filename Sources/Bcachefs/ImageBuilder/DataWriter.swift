@@ -88,11 +88,21 @@ final class DataWriter {
         }
         continue
       }
-      let (first, second) = try parameters.split(rest, at: free, stored: bytes)
+      let (first, second) = try split(rest, at: free, bytes)
       let cut = Int(free) * 512
       try place(first, bytes.extracting(0..<cut), inode, emit)
       rest = second
       bytes = bytes.extracting(cut..<bytes.byteCount)
+    }
+  }
+
+  private func split(
+    _ chunk: EncodedChunk, at sectors: UInt32, _ stored: RawSpan
+  ) throws(ImageError) -> (EncodedChunk, EncodedChunk) {
+    do throws(ChecksumError) {
+      return try parameters.split(chunk, at: sectors, stored: stored)
+    } catch {
+      throw .checksum(error)
     }
   }
 

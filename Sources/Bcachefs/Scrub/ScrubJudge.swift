@@ -37,7 +37,7 @@ final class ScrubJudge {
   init(_ volume: Volume) {
     self.volume = volume
     paths = SubvolumePaths(volume)
-    reader = ExtentReader(media: volume.media, forest: volume.forest) { _ in }
+    reader = ExtentReader(media: volume.media, lookup: volume.forest.lookup()) { _ in }
   }
 
   /// What is to be said of a subject; nil if there is nothing wrong with it.

@@ -28,7 +28,7 @@ final class ScrubWalk {
     self.scrubber = scrubber
     media = scrubber.media
     forest = scrubber.volume.forest
-    cached = CachedPlaces(media: media, forest: forest)
+    cached = CachedPlaces(media: media, lookup: forest.lookup())
     start = scrubber.state.place
   }
 

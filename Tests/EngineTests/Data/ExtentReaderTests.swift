@@ -27,7 +27,7 @@ import Testing
     _ extent: KeyReference, _ media: VolumeMedia, _ forest: BTreeForest,
     report: @escaping (ReadDamage) -> Void = { _ in }
   ) throws(VolumeError) -> [UInt8] {
-    let reader = ExtentReader(media: media, forest: forest, report: report)
+    let reader = ExtentReader(media: media, lookup: forest.lookup(), report: report)
     var bytes = [UInt8](repeating: 0xee, count: Int(extent.key.size) * 512)
     var span = bytes.mutableRawBytes
     try reader.read(extent, fromSector: 0, into: &span)

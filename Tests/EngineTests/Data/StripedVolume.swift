@@ -113,7 +113,7 @@ struct StripedVolume {
     let forest = BTreeForest(
       nodes: NodeReader(media: media, decoder: decoder, cacheBytes: 1 << 20, report: { _ in }),
       roots: [:], overlay: try volume.read().overlay)
-    return (StripeReader(media: media, forest: forest, report: report), media, forest)
+    return (StripeReader(media: media, lookup: forest.lookup(), report: report), media, forest)
   }
 
   /// A copy in one of the data blocks.

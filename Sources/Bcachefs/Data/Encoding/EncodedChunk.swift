@@ -6,8 +6,8 @@
 //      encrypted: a chunk is what a reader has to read whole.
 //   2. A chunk is compressed when that saves at least one block, padded to blocks, encrypted, and
 //      checksummed as stored.
-//   3. The device place comes later, from the one thread that allocates; should a plain chunk
-//      straddle the end of a bucket there, `split` cuts it and checksums both halves anew.
+//   3. The device place comes later; should a plain chunk straddle the end of a bucket there, `split`
+//      cuts it and checksums both halves anew.
 // Invariants
 //   (1) Sizes are multiples of the block size.
 //   (2) The nonce of an encrypted chunk is its version plus, behind a cut, its sector offset: no
@@ -62,7 +62,7 @@ extension DataParameters {
   func seal(
     _ stored: inout MutableRawSpan, fileSector: UInt64, sectors: UInt32,
     compressionType: CompressionType, version: BVersion, bufferOffset: Int
-  ) throws(ImageError) -> EncodedChunk {
+  ) throws(ChecksumError) -> EncodedChunk {
     var crc = ExtentCrc(plainSectors: sectors)
     crc.compressedSize = UInt32(stored.byteCount / 512)
     crc.compressionType = compressionType.rawValue
@@ -78,12 +78,8 @@ extension DataParameters {
 
   private func checksum(
     _ stored: RawSpan, _ crc: ExtentCrc, _ version: BVersion
-  ) throws(ImageError) -> Checksum128 {
-    do throws(ChecksumError) {
-      return try checksumType.checksum(stored, key: key, nonce: crc.nonce(version: version))
-    } catch {
-      throw .checksum(error)
-    }
+  ) throws(ChecksumError) -> Checksum128 {
+    try checksumType.checksum(stored, key: key, nonce: crc.nonce(version: version))
   }
 
   /// Cuts a chunk that is stored as it is behind `sectors`.
@@ -91,7 +87,7 @@ extension DataParameters {
   /// - Precondition: not compressed; `sectors` is a multiple of the block size within the chunk.
   func split(
     _ chunk: EncodedChunk, at sectors: UInt32, stored: RawSpan
-  ) throws(ImageError) -> (EncodedChunk, EncodedChunk) {
+  ) throws(ChecksumError) -> (EncodedChunk, EncodedChunk) {
     invariant(!chunk.crc.isCompressed, "compressed chunks are stored whole")
     invariant(sectors > 0 && sectors < chunk.sectors, "a cut leaves two pieces")
     var first = chunk
