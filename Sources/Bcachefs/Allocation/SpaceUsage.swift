@@ -141,6 +141,9 @@ final class SpaceUsage: Sendable {
 
   // MARK: - Promises
 
+  /// What is promised and not used yet.
+  var promisedSectors: UInt64 { promised.load(ordering: .acquiring) }
+
   /// Promises room for sectors in several copies.
   ///
   /// - Throws: `.noSpace`.

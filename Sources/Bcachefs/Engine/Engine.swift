@@ -22,6 +22,7 @@ final class Engine: Sendable {
   let store: SuperblockStore
   let instruments: Instruments
   let replicas: MarkedReplicas
+  let features: MarkedFeatures
   let failures: DeviceFailures
   let trees: LiveTrees
   let journal: Journal
@@ -69,6 +70,7 @@ final class Engine: Sendable {
     self.trees = trees
     self.journal = journal
     self.allocator = allocator
+    features = MarkedFeatures(store)
     openBuckets = OpenBuckets(media)
     writePoints = WritePoints(media)
     usage = SpaceUsage(media)

@@ -91,15 +91,13 @@ final class TreeAssembler {
   ) throws(ImageError) {
     let value = self.value
     var bytes = value.mutableBytes
-    var writer = ExtentWriter()
-    try encoding { () throws(FormatError) in
-      if chunk.hasCrc { try writer.append(chunk.crc, to: &bytes) }
-      for pointer in pointers { try writer.append(pointer, to: &bytes) }
+    let words = try encoding { () throws(FormatError) in
+      try chunk.encode(pointers, into: &bytes)
     }
     let end = chunk.fileSector + UInt64(chunk.sectors)
     let key = BKey(
       type: .extent, position: Positions.extent(inode: inode, end: end, snapshot: Self.snapshot),
-      size: chunk.sectors, version: chunk.version, valueU64s: writer.encodedU64s)
+      size: chunk.sectors, version: chunk.version, valueU64s: words)
     try extents.add(key, value.bytes.extracting(0..<key.valueByteCount))
     tally.addExtent(inode: inode, snapshot: Self.snapshot, chunk: chunk, pointers: pointers)
     sectorsSoFar += UInt64(chunk.sectors)

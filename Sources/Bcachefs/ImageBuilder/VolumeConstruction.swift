@@ -84,22 +84,13 @@ struct VolumeConstruction {
 
   private static func dataParameters(_ volume: FormattedVolume) -> DataParameters {
     let options = volume.options
-    let isNocow = options.isOn(.nocow)
-    let checksum = ChecksumOption(rawValue: UInt8(options[.dataChecksum]))
-    var type = ChecksumType(rawValue: checksum.dataChecksumType ?? 0)
-    if volume.key != nil {
-      type = options.isOn(.wideMacs) ? .chacha20Poly1305 : .chacha20Poly1305Short
-    }
     // At rest data is to be what background_compression says: here it comes to rest at once.
     let background = CompressionOption(rawValue: UInt8(options[.backgroundCompression]))
     let foreground = CompressionOption(rawValue: UInt8(options[.compression]))
-    let chosen = background.algorithm == CompressionKind.none ? foreground : background
-    let blockBytes = Int(options[.blockSize])
     return DataParameters(
-      blockBytes: blockBytes, encodedExtentMaxBytes: Int(options[.encodedExtentMax]),
-      checksumType: isNocow ? .none : type, compression: isNocow ? nil : chosen.codec,
-      compressionLevel: Int(chosen.level), key: isNocow ? nil : volume.key,
-      inlineDataMaxBytes: options.isOn(.inlineData) ? min(blockBytes / 2, 1024) : 0)
+      options, key: volume.key, isNocow: options.isOn(.nocow),
+      compression: background.algorithm == CompressionKind.none ? foreground : background,
+      checksum: ChecksumOption(rawValue: UInt8(options[.dataChecksum])))
   }
 
   // MARK: - Space

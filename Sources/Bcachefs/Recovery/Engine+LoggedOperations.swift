@@ -26,18 +26,12 @@ private enum LoggedOperation {
   case finsert(LoggedOpFinsert)
 }
 
-/// A file as a subvolume has it.
-private struct SubvolumeFile {
-  let subvolume: UInt32
-  let number: UInt64
-}
-
 extension LoggedOpFinsert {
-  fileprivate var file: SubvolumeFile { SubvolumeFile(subvolume: subvolume, number: inode) }
+  var file: FileID { FileID(subvolume: subvolume, inode: inode) }
 }
 
 /// By how much which extents of a file move.
-private struct RangeShift {
+struct RangeShift {
   /// States of an operation (`enum logged_op_finsert_state`).
   static let start: UInt8 = 0
   static let moving: UInt8 = 1
@@ -61,7 +55,7 @@ private struct RangeShift {
     source = operation.source
     count = difference.magnitude
     isInsert = difference > 0
-    guard count > 0, isInsert || count <= source else { return nil }
+    guard count > 0 else { return nil }
   }
 
   var bytes: UInt64 { count * 512 }
@@ -88,15 +82,20 @@ extension Engine {
       case .truncate(let operation): try resume(operation)
       case .finsert(let operation): try resume(operation, at: place)
       }
-      try run("logged_op_finish", watermark: .reclaim) { (transaction) throws(TransactionError) in
-        transaction.delete(.loggedOps, place)
-        try transaction.commit()
-      }
+      try finishLoggedOperation(at: place)
+    }
+  }
+
+  /// An operation is completed.
+  func finishLoggedOperation(at place: BPos) throws(VolumeError) {
+    try run("logged_op_finish", watermark: .reclaim) { (transaction) throws(TransactionError) in
+      transaction.delete(.loggedOps, place)
+      try transaction.commit()
     }
   }
 
   private func resume(_ operation: LoggedOpTruncate) throws(VolumeError) {
-    let file = SubvolumeFile(subvolume: operation.subvolume, number: operation.inode)
+    let file = FileID(subvolume: operation.subvolume, inode: operation.inode)
     let exists = try run("truncate", watermark: .reclaim) {
       (transaction) throws(TransactionError) in
       guard var inode = try transaction.inode(of: file) else { return false }
@@ -111,7 +110,7 @@ extension Engine {
     try punch(file, blocks * (blockBytes / 512)..<UInt64.max)
   }
 
-  private func resume(_ logged: LoggedOpFinsert, at place: BPos) throws(VolumeError) {
+  func resume(_ logged: LoggedOpFinsert, at place: BPos) throws(VolumeError) {
     var operation = logged
     guard let shift = RangeShift(operation) else { return }
     let file = operation.file
@@ -165,7 +164,7 @@ extension Engine {
   }
 
   /// Leaves nothing in a range of sectors.
-  private func punch(_ file: SubvolumeFile, _ range: Range<UInt64>) throws(VolumeError) {
+  func punch(_ file: FileID, _ range: Range<UInt64>) throws(VolumeError) {
     while try run(
       "fpunch", watermark: .reclaim,
       { (transaction) throws(TransactionError) in try transaction.punchSome(file, range) })
@@ -188,7 +187,7 @@ extension Transaction {
   }
 
   /// A file's inode, to be written in the subvolume's own snapshot; nil where one of them is gone.
-  fileprivate func inode(of file: SubvolumeFile) throws(TransactionError) -> Inode? {
+  fileprivate func inode(of file: FileID) throws(TransactionError) -> Inode? {
     let place = BPos(0, UInt64(file.subvolume), 0)
     guard let found = try lookup(.subvolumes, place), found.key.type == .subvolume else {
       return nil
@@ -197,21 +196,16 @@ extension Transaction {
       try Subvolume(decoding: value).snapshot
     }
     var walk = SnapshotWalk(
-      .inodes, 0, from: file.number, upTo: file.number, snapshot: snapshot, mode: .intent)
+      .inodes, 0, from: file.inode, upTo: file.inode, snapshot: snapshot, mode: .intent)
     guard let visible = try next(&walk), visible.key.type.isInode else { return nil }
     var inode = try Self.inode(visible)
     inode.snapshot = snapshot
     return inode
   }
 
-  fileprivate func put(_ inode: Inode) {
-    put(
-      .inodes, .inodeV3, Positions.inode(inode.number, snapshot: inode.snapshot),
-      inode.encodedU64s
-    ) { inode.encode(into: &$0) }
-  }
+  fileprivate func put(_ inode: Inode) { put(inode, inode.snapshot) }
 
-  fileprivate func put(_ operation: LoggedOpFinsert, at place: BPos) {
+  func put(_ operation: LoggedOpFinsert, at place: BPos) {
     put(.loggedOps, .loggedOpFinsert, place, LoggedOpFinsert.encodedU64s) {
       operation.encode(into: &$0)
     }
@@ -221,11 +215,11 @@ extension Transaction {
   ///
   /// - Returns: False when there is no more.
   fileprivate func punchSome(
-    _ file: SubvolumeFile, _ range: Range<UInt64>
+    _ file: FileID, _ range: Range<UInt64>
   ) throws(TransactionError) -> Bool {
     guard var inode = try inode(of: file) else { return false }
     var walk = SnapshotWalk(
-      .extents, file.number, from: range.lowerBound, snapshot: inode.snapshot, mode: .intent)
+      .extents, file.inode, from: range.lowerBound, snapshot: inode.snapshot, mode: .intent)
     var left = Self.extentsAtOnce
     while left > 0, let found = try next(&walk) {
       let key = found.key
@@ -237,7 +231,7 @@ extension Transaction {
       try updateExtent(
         .extents,
         BKey(
-          type: .deleted, position: BPos(file.number, end, inode.snapshot),
+          type: .deleted, position: BPos(file.inode, end, inode.snapshot),
           size: UInt32(truncatingIfNeeded: end - start)), RawSpan())
       left -= 1
     }
@@ -254,7 +248,7 @@ extension Transaction {
   ///
   /// - Returns: how far the operation has come; nil when it is through.
   fileprivate func moveOne(
-    of file: SubvolumeFile, by shift: RangeShift, _ operation: LoggedOpFinsert, at place: BPos
+    of file: FileID, by shift: RangeShift, _ operation: LoggedOpFinsert, at place: BPos
   ) throws(TransactionError) -> UInt64? {
     guard let inode = try inode(of: file) else { return nil }
     let found =
@@ -266,7 +260,7 @@ extension Transaction {
       throw .failed(
         VolumeError(
           .unsupported,
-          "file \(file.number) of subvolume \(file.subvolume): a range was being inserted or "
+          "file \(file.inode) of subvolume \(file.subvolume): a range was being inserted or "
             + "removed, and a snapshot shares its extents: mount the volume once with Linux 6.12"))
     }
     var key = found.key
@@ -287,9 +281,9 @@ extension Transaction {
     guard !overflow, shift.isInsert || start >= shift.count else { return nil }
     try updateExtent(
       .extents,
-      BKey(type: .deleted, position: BPos(file.number, end, inode.snapshot), size: key.size),
+      BKey(type: .deleted, position: BPos(file.inode, end, inode.snapshot), size: key.size),
       RawSpan())
-    key.position = BPos(file.number, moved, inode.snapshot)
+    key.position = BPos(file.inode, moved, inode.snapshot)
     try updateExtent(.extents, key, value.bytes.extracting(first: key.valueByteCount))
     var operation = operation
     operation.position = shift.isInsert ? start : end
@@ -300,10 +294,10 @@ extension Transaction {
 
   /// The first extent that a snapshot sees and that ends behind an offset.
   private func firstExtent(
-    of file: SubvolumeFile, behind offset: UInt64, _ snapshot: UInt32
+    of file: FileID, behind offset: UInt64, _ snapshot: UInt32
   ) throws(TransactionError) -> KeyView? {
     var walk = SnapshotWalk(
-      .extents, file.number, from: offset, snapshot: snapshot, mode: .intent)
+      .extents, file.inode, from: offset, snapshot: snapshot, mode: .intent)
     while let found = try next(&walk) {
       if found.key.position.offset > offset { return found }
     }
@@ -312,15 +306,15 @@ extension Transaction {
 
   /// The last extent that a snapshot sees and that ends at an offset or before.
   private func lastExtent(
-    of file: SubvolumeFile, upTo end: UInt64, _ snapshot: UInt32
+    of file: FileID, upTo end: UInt64, _ snapshot: UInt32
   ) throws(TransactionError) -> KeyView? {
     var offset = end
     while let found = try previous(
-      .extents, from: BPos(file.number, offset, .max), downTo: BPos(file.number, 0, 0), .intent)
+      .extents, from: BPos(file.inode, offset, .max), downTo: BPos(file.inode, 0, 0), .intent)
     {
       let place = found.key.position.offset
       var walk = SnapshotWalk(
-        .extents, file.number, from: place, upTo: place, snapshot: snapshot, mode: .intent)
+        .extents, file.inode, from: place, upTo: place, snapshot: snapshot, mode: .intent)
       if let visible = try next(&walk) { return visible }
       guard place > 0 else { return nil }
       offset = place - 1

@@ -39,9 +39,11 @@ extension Transaction {
   /// size leaves nothing there.
   ///
   /// - Parameter value: `key.valueByteCount` bytes.
+  /// - Returns: how many of its sectors counted as allocated before, as its snapshot sees them.
+  @discardableResult
   func updateExtent(
     _ btree: BTreeID, _ key: BKey, _ value: RawSpan
-  ) throws(TransactionError) {
+  ) throws(TransactionError) -> UInt64 {
     guard key.size > 0, UInt64(key.size) <= key.position.offset else {
       throw .failed(
         VolumeError(.corrupt, "\(key): an extent has a size, and starts at 0 or behind"))
@@ -50,6 +52,7 @@ extension Transaction {
       btree, key.position.inode, from: key.start.offset, snapshot: key.position.snapshot,
       mode: .intent)
     var (front, back): (JoinedKey?, JoinedKey?)
+    var allocated: UInt64 = 0
     while let old = try next(&walk), old.key.start.offset <= key.position.offset {
       if old.key.position == key.start {
         front = JoinedKey(old)
@@ -59,13 +62,22 @@ extension Transaction {
       } else if old.key.position.offset > key.start.offset,
         old.key.start.offset < key.position.offset
       {
+        if old.key.type.isAllocation {
+          allocated +=
+            min(old.key.position.offset, key.position.offset)
+            - max(old.key.start.offset, key.start.offset)
+        }
         try overwrite(btree, old, by: key)
         if old.key.position.offset > key.position.offset { break }
       }
     }
-    guard key.type != .deleted else { return }
-    guard front != nil || back != nil else { return update(btree, key, value) }
-    try insert(btree, key, value, front, back)
+    if key.type == .deleted { return allocated }
+    if front != nil || back != nil {
+      try insert(btree, key, value, front, back)
+    } else {
+      update(btree, key, value)
+    }
+    return allocated
   }
 
   /// Puts a key in, as one with its neighbours where it continues them.

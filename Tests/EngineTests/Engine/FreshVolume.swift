@@ -115,7 +115,7 @@ struct FreshVolume: Sendable, CustomTestStringConvertible {
     }
   }
 
-  private func withVolume(
+  func withVolume(
     _ devices: [SimulatedDevice], _ body: (Volume) throws -> Void
   ) throws {
     let open = try devices.map { try BlockDevice.open(simulated: $0, mode: .readOnly) }

@@ -58,15 +58,32 @@ struct EncodedChunk: Sendable {
 }
 
 extension DataParameters {
+  /// Checksums a chunk that is stored as it lies there: nothing is encrypted.
+  func describe(
+    _ stored: RawSpan, fileSector: UInt64, sectors: UInt32, compressionType: CompressionType
+  ) throws(ChecksumError) -> EncodedChunk {
+    invariant(!checksumType.isEncryption, "what is encrypted changes")
+    var crc = crc(stored, sectors, compressionType)
+    crc.checksum = try checksum(stored, crc, .zero)
+    return EncodedChunk(fileSector: fileSector, crc: crc, version: .zero, bufferOffset: 0)
+  }
+
+  private func crc(
+    _ stored: RawSpan, _ sectors: UInt32, _ compressionType: CompressionType
+  ) -> ExtentCrc {
+    var crc = ExtentCrc(plainSectors: sectors)
+    crc.compressedSize = UInt32(stored.byteCount / 512)
+    crc.compressionType = compressionType.rawValue
+    crc.checksumType = checksumType.rawValue
+    return crc
+  }
+
   /// Encrypts and checksums a chunk that lies ready in `stored`.
   func seal(
     _ stored: inout MutableRawSpan, fileSector: UInt64, sectors: UInt32,
     compressionType: CompressionType, version: BVersion, bufferOffset: Int
   ) throws(ChecksumError) -> EncodedChunk {
-    var crc = ExtentCrc(plainSectors: sectors)
-    crc.compressedSize = UInt32(stored.byteCount / 512)
-    crc.compressionType = compressionType.rawValue
-    crc.checksumType = checksumType.rawValue
+    var crc = crc(stored.bytes, sectors, compressionType)
     if checksumType.isEncryption, let key {
       key.applyChaCha20(to: &stored, nonce: crc.nonce(version: version))
     }
@@ -106,5 +123,24 @@ extension DataParameters {
     second.fileSector += UInt64(sectors)
     second.bufferOffset += cut
     return (first, second)
+  }
+}
+
+extension EncodedChunk {
+  /// Encodes the value of its key.
+  ///
+  /// - Parameters:
+  ///   - places: Where it is stored.
+  ///   - atRest: Told where it is not there yet.
+  /// - Returns: Words of the value.
+  /// - Throws: `.tooSmall` where `value` has no room for it.
+  func encode(
+    _ places: [ExtentPtr], atRest: ExtentRebalance? = nil, into value: inout MutableRawSpan
+  ) throws(FormatError) -> Int {
+    var writer = ExtentWriter()
+    if hasCrc { try writer.append(crc, to: &value) }
+    for place in places { try writer.append(place, to: &value) }
+    if let atRest { try writer.append(atRest, to: &value) }
+    return writer.encodedU64s
   }
 }

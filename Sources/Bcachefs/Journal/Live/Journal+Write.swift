@@ -20,6 +20,7 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
+internal import Synchronization
 
 extension Journal {
   /// An entry that is being written.
@@ -186,8 +187,9 @@ extension Journal {
   func commonEnd() -> [UInt64] {
     let version = BTreeID(rawValue: FilesystemUsageType.keyVersion.rawValue)
     let none = BTreeID(rawValue: 0)
+    let newest = keyVersion.load(ordering: .relaxed)
     return [
-      JSetEntryView.headerWord(.usage, version, level: 0, u64s: 1), keyVersion.littleEndian,
+      JSetEntryView.headerWord(.usage, version, level: 0, u64s: 1), newest.littleEndian,
       JSetEntryView.headerWord(.clock, none, level: 0, u64s: 2), 0, readClock.littleEndian,
       JSetEntryView.headerWord(.clock, none, level: 0, u64s: 2), UInt64(1).littleEndian,
       writeClock.littleEndian,

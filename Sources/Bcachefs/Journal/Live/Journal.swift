@@ -79,7 +79,8 @@ final class Journal: @unchecked Sendable {
   var roots: [JournalRoot?]
   var readClock: UInt64
   var writeClock: UInt64
-  var keyVersion: UInt64
+  /// The newest version of an extent that was given out.
+  let keyVersion: Atomic<UInt64>
 
   /// How low a watermark may be to get a reservation.
   private(set) var lowestWatermark = Watermark.stripe
@@ -111,13 +112,23 @@ final class Journal: @unchecked Sendable {
     roots = contents.roots
     readClock = contents.readClock
     writeClock = contents.writeClock
-    keyVersion = contents.keyVersion
+    keyVersion = Atomic(
+      contents.keyVersion &+ (contents.isFromCleanSection ? 0 : Self.keyVersionsLost))
     let bucketBytes = rings.map { Int($0.bucketSectors) * 512 }.min() ?? 0
     bufferBytes = min(bucketBytes, Self.bufferBytesMax)
     updateRoom()
   }
 
   private static var bufferBytesMax: Int { 1 << 20 }
+
+  /// More than the versions that are given out between two entries that tell the newest one: what
+  /// they encrypted may be on disk after a crash, and none may be used twice.
+  private static var keyVersionsLost: UInt64 { 1 << 20 }
+
+  /// A version that no extent has had: part of the nonce of what it encrypts.
+  func nextKeyVersion() -> BVersion {
+    BVersion(lo: keyVersion.wrappingAdd(1, ordering: .relaxed).newValue)
+  }
 
   /// Words that are added to an entry when it is written: roots, clocks, time, key version.
   static var endWords: Int { Int(BTreeID.maxCount) * (1 + NodePointer.wordsMax) + 16 }

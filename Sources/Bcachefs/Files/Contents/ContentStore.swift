@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+// What the contents of all files that are open share: working memory, and a limit for what is not
+// written yet.
+//
+// How it works
+//   1. A file's contents are here from its first use on, until nobody has it open and nothing of it
+//      is left to be written.
+//   2. What is dirty counts against a limit. Who goes over it writes his own file first; behind half
+//      of it the thread that writes in the background begins, with the file that has been dirty for
+//      longest. It also writes what has been dirty for some seconds.
+// Invariants
+//   (1) Of each file there are contents once, whoever has it open.
+//   (2) Dirty bytes stay below the limit and what those have who are about to write.
+// Locks: `state` is a leaf.
+// Source: what Linux's page cache and its writeback do for the driver.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import Synchronization
+
+final class ContentStore: Sendable {
+  fileprivate struct State {
+    var files: [FileID: FileContents] = [:]
+    /// How often each is open.
+    var users: [FileID: Int] = [:]
+    /// Files with dirty blocks, and since when.
+    var dirtySince: [FileID: UInt64] = [:]
+    var writers: [FileWriter] = []
+    var readers: [FileContentReader] = []
+  }
+
+  /// Working memory that is kept.
+  private static let sparesMax = 16
+  /// After so long what is dirty is written, though nobody asks for it.
+  private static let dirtyNanosecondsMax: UInt64 = 5_000_000_000
+
+  let engine: Engine
+  let dirtyLimitBytes: Int
+  private let state = Mutex(State())
+  private let dirtyBytes = Atomic<Int>(0)
+  /// For the thread that writes in the background.
+  private let waiting = Condition()
+  private let report: @Sendable (ReadDamage) -> Void
+
+  /// - Parameters:
+  ///   - dirtyLimitBytes: What contents that are not written may take in memory.
+  ///   - report: Called for every copy found bad.
+  init(
+    _ engine: Engine, dirtyLimitBytes: Int = 64 << 20,
+    report: @escaping @Sendable (ReadDamage) -> Void = { _ in }
+  ) {
+    self.engine = engine
+    self.dirtyLimitBytes = dirtyLimitBytes
+    self.report = report
+  }
+
+  // MARK: - Files
+
+  /// Contents of a file, for one user more; `close` ends that.
+  ///
+  /// - Throws: `.notFound`; what reading its inode throws.
+  func open(_ file: FileID) throws(VolumeError) -> FileContents {
+    if let found = state.withLock({ $0.use(file) }) { return found }
+    let size = try engine.run("open") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      return try transaction.inode(file.inode, snapshot).size
+    }
+    let new = FileContents(file, size: size, self)
+    return state.withLock { state in
+      if let found = state.use(file) { return found }
+      state.files[file] = new
+      state.users[file] = 1
+      return new
+    }
+  }
+
+  /// The contents of a file that somebody has open, or that has something to be written.
+  func find(_ file: FileID) -> FileContents? { state.withLock { $0.files[file] } }
+
+  /// One user less.
+  func close(_ file: FileID) {
+    state.withLock { state in
+      let left = (state.users[file] ?? 1) - 1
+      state.users[file] = left > 0 ? left : nil
+      state.forgetIfUnused(file)
+    }
+  }
+
+  /// Nobody will want what is not written of a file: it is deleted.
+  func discard(_ file: FileID) {
+    find(file)?.discard()
+    state.withLock { state in
+      state.dirtySince[file] = nil
+      state.forgetIfUnused(file)
+    }
+  }
+
+  // MARK: - Dirty contents
+
+  /// A file has so many dirty bytes more, or less.
+  func count(_ file: FileID, dirty delta: Int, isDirty: Bool) {
+    if delta != 0 { dirtyBytes.wrappingAdd(delta, ordering: .relaxed) }
+    let now = engine.media.clocks.monotonicNanoseconds()
+    state.withLock { state in
+      if !isDirty {
+        state.dirtySince[file] = nil
+        state.forgetIfUnused(file)
+      } else if state.dirtySince[file] == nil {
+        state.dirtySince[file] = now
+      }
+    }
+    if dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2 { waiting.broadcast() }
+  }
+
+  /// Bytes that are not written.
+  var dirtyByteCount: Int { dirtyBytes.load(ordering: .relaxed) }
+
+  var isOverLimit: Bool { dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes }
+
+  /// Writes all that is dirty. What fails is told to those who flush the file next.
+  func writeAll() {
+    while let file = oldestDirty(before: .max) { file.writeBack() }
+  }
+
+  private func oldestDirty(before time: UInt64) -> FileContents? {
+    state.withLock { state in
+      guard let oldest = state.dirtySince.min(by: { $0.value < $1.value }), oldest.value <= time
+      else { return nil }
+      return state.files[oldest.key]
+    }
+  }
+
+  /// A step of the thread that writes in the background: writes a file that has been dirty for long,
+  /// or because of the limit, or waits for one.
+  func writeStep(nanoseconds: UInt64) {
+    let isMuch = dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2
+    let now = engine.media.clocks.monotonicNanoseconds()
+    let long = now > Self.dirtyNanosecondsMax ? now - Self.dirtyNanosecondsMax : 0
+    if let file = oldestDirty(before: isMuch ? .max : long) { return file.writeBack() }
+    waiting.withLock { _ = waiting.wait(nanoseconds: nanoseconds) }
+  }
+
+  /// Ends waiting in `writeStep`.
+  func wake() { waiting.broadcast() }
+
+  // MARK: - Working memory
+
+  /// Calls `body` with working memory for writing.
+  func withWriter<Result>(
+    _ body: (FileWriter) throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    let writer = state.withLock { $0.writers.popLast() } ?? FileWriter(engine)
+    defer {
+      state.withLock { if $0.writers.count < Self.sparesMax { $0.writers.append(writer) } }
+    }
+    return try body(writer)
+  }
+
+  /// Calls `body` with working memory for reading.
+  func withReader<Result>(
+    _ body: (FileContentReader) throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    let reader =
+      state.withLock { $0.readers.popLast() } ?? FileContentReader(engine, report: report)
+    defer {
+      state.withLock { if $0.readers.count < Self.sparesMax { $0.readers.append(reader) } }
+    }
+    return try body(reader)
+  }
+}
+
+extension ContentStore.State {
+  fileprivate mutating func use(_ file: FileID) -> FileContents? {
+    guard let found = files[file] else { return nil }
+    users[file, default: 0] += 1
+    return found
+  }
+
+  fileprivate mutating func forgetIfUnused(_ file: FileID) {
+    if users[file] == nil, dirtySince[file] == nil { files[file] = nil }
+  }
+}

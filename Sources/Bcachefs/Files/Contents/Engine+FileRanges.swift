@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0
+// Ranges of files that are cut off, allocated, inserted or removed, as far as extents show it.
+//
+// How it works
+//   1. A file is cut off in one transaction where few extents go. Where there are more the logged_ops
+//      btree says what is being done, and the extents go some at a time: after a crash the rest is
+//      done when the volume is opened (Engine+LoggedOperations.swift).
+//   2. Allocating puts reservations where there is nothing: they hold a promise of room.
+//   3. A range is inserted or removed by the steps that would complete it after a crash.
+// Invariants
+//   (1) What is promised on disk was promised in memory before.
+// Locks: as all transactions. The caller sees to it that nobody else changes the file.
+// Source: io_misc.c (bch2_truncate, bch2_fpunch_at, bch2_extent_fallocate,
+// bch2_fcollapse_finsert), logged_ops.c (bch2_logged_op_start).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Engine {
+  /// Extents that go in the transaction that changes a file's size.
+  private static var cutOffAtOnce: Int { 16 }
+  /// The longest reservation that is made at once, in sectors.
+  private static var reservationMax: UInt64 { 1 << 30 }
+
+  /// Sets a file's size, and removes what is behind it.
+  ///
+  /// - Throws: `.notFound`, `.readOnly`.
+  func truncate(_ file: FileID, to size: UInt64, time: UInt64) throws(VolumeError) {
+    let end = endOfBlocks(size)
+    let logged = try run("truncate") { (transaction) throws(TransactionError) -> BPos? in
+      var (snapshot, inode) = try transaction.inodeToChange(file)
+      let old = inode.size
+      inode.size = size
+      (inode.mtime, inode.ctime) = (time, time)
+      inode.snapshot = snapshot
+      var place: BPos?
+      if size < old, try transaction.hasManyExtents(of: inode, from: end, Self.cutOffAtOnce) {
+        let next = try transaction.placeForLoggedOperation()
+        let operation = LoggedOpTruncate(
+          subvolume: file.subvolume, inode: file.inode, newSize: size)
+        transaction.put(
+          .loggedOps, .loggedOpTruncate, next, LoggedOpTruncate.encodedU64s
+        ) { operation.encode(into: &$0) }
+        place = next
+      } else {
+        try transaction.cutOff(&inode, from: end)
+      }
+      transaction.put(inode, snapshot)
+      try transaction.commit()
+      return place
+    }
+    guard let logged else { return }
+    try punch(file, end..<UInt64.max)
+    try finishLoggedOperation(at: logged)
+  }
+
+  /// The first sector of the block behind the one that a size ends in.
+  private func endOfBlocks(_ size: UInt64) -> UInt64 {
+    let sectors = UInt64(media.superblock.blockSizeSectors)
+    let blocks = size / (sectors * 512) + (size % (sectors * 512) > 0 ? 1 : 0)
+    return blocks * sectors
+  }
+
+  /// Changes a file's size, where that is larger, and its times.
+  func setSize(
+    of file: FileID, atLeast size: UInt64, time: UInt64
+  ) throws(VolumeError) {
+    try run("set_size") { (transaction) throws(TransactionError) in
+      var (snapshot, inode) = try transaction.inodeToChange(file)
+      inode.size = max(inode.size, size)
+      (inode.mtime, inode.ctime) = (time, time)
+      transaction.put(inode, snapshot)
+      try transaction.commit()
+    }
+  }
+
+  // MARK: - Reservations
+
+  /// Promises room for what is a hole in a range of sectors.
+  ///
+  /// - Throws: `.noSpace`, with the part before it done.
+  func allocate(
+    _ file: FileID, _ range: Range<UInt64>, replicas: Int
+  ) throws(VolumeError) {
+    var position = range.lowerBound
+    while position < range.upperBound {
+      let (start, end) = (position, range.upperBound)
+      let hole = try run("fallocate") {
+        (transaction) throws(TransactionError) -> Range<UInt64>? in
+        let snapshot = try transaction.snapshotToChange(file.subvolume)
+        return try transaction.firstHole(of: file.inode, start..<end, snapshot)
+      }
+      guard let hole else { return }
+      let count = min(UInt64(hole.count), Self.reservationMax)
+      let reservation = try usage.reserve(count, replicas: replicas)
+      var left = reservation
+      defer { usage.release(&left) }
+      position = hole.lowerBound + count
+      let value = HeapBuffer(byteCount: Reservation.encodedU64s * 8, alignment: 16)
+      var bytes = value.mutableBytes
+      Reservation(replicas: UInt8(truncatingIfNeeded: replicas)).encode(into: &bytes)
+      let key = BKey(
+        type: .reservation, position: BPos(0, position), size: UInt32(count),
+        valueU64s: Reservation.encodedU64s)
+      left.sectors = try run("fallocate") { (transaction) throws(TransactionError) in
+        transaction.promisedSectors = reservation.sectors
+        _ = try transaction.putFileExtent(file, key, value.bytes, InodeChange())
+        return transaction.promisedSectors
+      }
+    }
+  }
+
+  /// Sectors of a range of bytes that are promised, and not written.
+  func unwrittenSectors(of file: FileID, _ range: Range<UInt64>) throws(VolumeError) -> UInt64 {
+    try run("unwritten_sectors") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      let (start, end) = (range.lowerBound / 512, range.upperBound / 512)
+      var walk = SnapshotWalk(.extents, file.inode, from: start + 1, snapshot: snapshot)
+      var sectors: UInt64 = 0
+      while let found = try transaction.next(&walk), found.key.start.offset < end {
+        guard found.key.type == .reservation, found.key.position.snapshot == snapshot else {
+          continue
+        }
+        sectors += min(found.key.position.offset, end) - max(found.key.start.offset, start)
+      }
+      return sectors
+    }
+  }
+
+  /// Whether a file has something in a range of sectors that is not zeros.
+  func hasData(_ file: FileID, _ range: Range<UInt64>) throws(VolumeError) -> Bool {
+    try run("has_data") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      var walk = SnapshotWalk(.extents, file.inode, from: range.lowerBound + 1, snapshot: snapshot)
+      while let found = try transaction.next(&walk), found.key.start.offset < range.upperBound {
+        if found.key.type != .reservation { return true }
+      }
+      return false
+    }
+  }
+
+  // MARK: - Moving
+
+  /// Inserts a hole in front of a sector, or removes sectors from there on; both are whole blocks.
+  ///
+  /// - Throws: `.unsupported` where a snapshot shares what would move.
+  func shift(
+    _ file: FileID, from sector: UInt64, by count: UInt64, isInsert: Bool
+  ) throws(VolumeError) {
+    let difference = isInsert ? Int64(count) : -Int64(count)
+    let operation = LoggedOpFinsert(
+      state: RangeShift.start, subvolume: file.subvolume, inode: file.inode,
+      destination: Int64(sector) + difference, source: sector,
+      position: isInsert ? UInt64.max : sector)
+    let place = try run("finsert") { (transaction) throws(TransactionError) -> BPos in
+      let (snapshot, _) = try transaction.inodeToChange(file)
+      var walk = SnapshotWalk(.extents, file.inode, from: sector + 1, snapshot: snapshot)
+      while let found = try transaction.next(&walk) {
+        guard found.key.position.snapshot == snapshot else {
+          throw .failed(
+            VolumeError(
+              .unsupported,
+              "file \(file.inode): a snapshot shares what would have to move in it"))
+        }
+      }
+      let place = try transaction.placeForLoggedOperation()
+      transaction.put(operation, at: place)
+      try transaction.commit()
+      return place
+    }
+    try resume(operation, at: place)
+    try finishLoggedOperation(at: place)
+  }
+}
+
+extension Transaction {
+  /// Where the logged_ops btree has room.
+  fileprivate func placeForLoggedOperation() throws(TransactionError) -> BPos {
+    let last = try previous(.loggedOps, from: .max, downTo: .min, .intent)
+    guard let last else { return .min }
+    guard let next = last.key.position.successor else {
+      throw .failed(VolumeError(.limit, "there is no room for another logged operation"))
+    }
+    return next
+  }
+
+  /// Whether a file has more extents behind a sector than so many.
+  fileprivate func hasManyExtents(
+    of inode: Inode, from sector: UInt64, _ limit: Int
+  ) throws(TransactionError) -> Bool {
+    var walk = SnapshotWalk(
+      .extents, inode.number, from: sector + 1, snapshot: inode.snapshot, mode: .intent)
+    for _ in 0...limit {
+      guard let found = try next(&walk) else { return false }
+      // What is behind a pointer has to be counted too.
+      if found.key.type == .reflinkP { return true }
+    }
+    return true
+  }
+
+  /// Removes all extents behind a sector.
+  fileprivate func cutOff(
+    _ inode: inout Inode, from sector: UInt64
+  ) throws(TransactionError) {
+    var walk = SnapshotWalk(
+      .extents, inode.number, from: sector + 1, snapshot: inode.snapshot, mode: .intent)
+    while let found = try next(&walk) {
+      let start = max(found.key.start.offset, sector)
+      let end = found.key.position.offset
+      let removed = try updateExtent(
+        .extents,
+        BKey(
+          type: .deleted, position: BPos(inode.number, end, inode.snapshot),
+          size: UInt32(truncatingIfNeeded: end - start)), RawSpan())
+      inode.sectors -= min(inode.sectors, removed)
+    }
+  }
+
+  /// The first part of a range of sectors in which a file has nothing.
+  fileprivate func firstHole(
+    of inode: UInt64, _ range: Range<UInt64>, _ snapshot: UInt32
+  ) throws(TransactionError) -> Range<UInt64>? {
+    var position = range.lowerBound
+    var walk = SnapshotWalk(.extents, inode, from: position + 1, snapshot: snapshot)
+    while position < range.upperBound {
+      guard let found = try next(&walk) else { return position..<range.upperBound }
+      if found.key.start.offset > position {
+        return position..<min(found.key.start.offset, range.upperBound)
+      }
+      position = max(position, found.key.position.offset)
+    }
+    return nil
+  }
+}

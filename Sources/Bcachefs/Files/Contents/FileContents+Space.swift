@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+// A file's size, and what it has room for: truncate and fallocate.
+//
+// How it works
+//   1. Whatever changes extents wholesale has the range to the end of the file to itself, and
+//      windows there are written first, or forgotten where they are cut off.
+//   2. A file that ends within a block afterwards has zeros behind its end: who makes it longer sees
+//      them. That block is written with the new size in one transaction.
+// Invariants
+//   (1) Behind the end of a file its last block is zeros, in memory and on devices.
+// Locks: see FileContents.swift.
+// Source: fs-io.c (bchfs_truncate, bchfs_fpunch, bchfs_fallocate, bchfs_fcollapse_finsert).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension FileContents {
+  private static var toTheEnd: Range<UInt64> { 0..<maxBytes }
+
+  /// Rounds up to whole blocks.
+  private func up(_ bytes: UInt64) -> UInt64 {
+    let block = UInt64(blockBytes)
+    return (bytes + block - 1) / block * block
+  }
+
+  private func down(_ bytes: UInt64) -> UInt64 {
+    bytes / UInt64(blockBytes) * UInt64(blockBytes)
+  }
+
+  private func checkSize(_ size: UInt64) throws(VolumeError) {
+    guard size <= Self.maxBytes else {
+      throw VolumeError(.fileTooLarge, "a file ends at byte \(Self.maxBytes), before \(size)")
+    }
+  }
+
+  // MARK: - Size
+
+  /// Sets the size (ftruncate): what is behind it is gone, what is new is zeros.
+  ///
+  /// - Throws: `.fileTooLarge`, `.noSpace`, `.readOnly`; what reading the last block throws.
+  func truncate(to new: UInt64) throws(VolumeError) {
+    try checkSize(new)
+    try withRange(Self.toTheEnd) { () throws(VolumeError) in
+      let (old, time) = (shown.size, now)
+      if new < old {
+        dropWindows(up(new)..<up(Self.maxBytes - UInt64(blockBytes)))
+        if new % UInt64(blockBytes) != 0 { try zeroTail(of: new, upTo: up(new)) }
+      }
+      for number in condition.withLock({ windows.keys.sorted() }) {
+        // What ends at the new size is written with it.
+        if new < old { setSize(max(new, 0)) }
+        try writeWindow(number)
+      }
+      setSize(new)
+      try engine.truncate(file, to: new, time: time)
+      condition.withLock { self.time = nil }
+    }
+  }
+
+  /// Overwrites bytes within one block with zeros, if there is anything.
+  private func zeroTail(of start: UInt64, upTo end: UInt64) throws(VolumeError) {
+    guard start < end else { return }
+    let number = start / UInt64(ContentWindow.byteCount)
+    let base = number * UInt64(ContentWindow.byteCount)
+    let inside = Int(start - base)..<Int(end - base)
+    let block = inside.lowerBound / blockBytes
+    let isKept = condition.withLock { windows[number]?.valid.contains(block) ?? false }
+    if !isKept {
+      let first = base / 512 + UInt64(block * blockBytes / 512)
+      guard try engine.hasData(file, first..<first + UInt64(blockBytes / 512)) else { return }
+    }
+    let zeros = HeapBuffer(byteCount: inside.count)
+    try keep(zeros.bytes, at: start, now)
+  }
+
+  // MARK: - Room
+
+  /// Sees to it that writing to a range does not fail for lack of space (fallocate).
+  ///
+  /// - Parameter keepsSize: The file does not become longer.
+  func allocate(_ range: Range<UInt64>, keepsSize: Bool) throws(VolumeError) {
+    try checkSize(range.upperBound)
+    try withRange(range) { () throws(VolumeError) in
+      try writeWindowsHeld(range)
+      let options = try dataOptions()
+      try engine.allocate(
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512,
+        replicas: options.replicas)
+      if !keepsSize { try extend(to: range.upperBound) }
+    }
+  }
+
+  private func extend(to end: UInt64) throws(VolumeError) {
+    let size = max(shown.size, end)
+    try engine.setSize(of: file, atLeast: size, time: now)
+    setSize(size)
+  }
+
+  /// Leaves nothing in a range but zeros (FALLOC_FL_PUNCH_HOLE).
+  func punch(_ range: Range<UInt64>) throws(VolumeError) {
+    try checkSize(range.upperBound)
+    try withRange(range) { () throws(VolumeError) in
+      try clear(range)
+      try engine.setSize(of: file, atLeast: 0, time: now)
+    }
+  }
+
+  /// The same, and promises room for it (FALLOC_FL_ZERO_RANGE).
+  func zero(_ range: Range<UInt64>, keepsSize: Bool) throws(VolumeError) {
+    try checkSize(range.upperBound)
+    try withRange(range) { () throws(VolumeError) in
+      try clear(range)
+      let options = try dataOptions()
+      try engine.allocate(
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512,
+        replicas: options.replicas)
+      if keepsSize {
+        try engine.setSize(of: file, atLeast: 0, time: now)
+      } else {
+        try extend(to: range.upperBound)
+      }
+    }
+  }
+
+  /// Zeros a range: whole blocks go, parts are overwritten. The range is the caller's.
+  private func clear(_ range: Range<UInt64>) throws(VolumeError) {
+    let (first, last) = (up(range.lowerBound), down(range.upperBound))
+    guard first <= last else { return try zeroTail(of: range.lowerBound, upTo: range.upperBound) }
+    try zeroTail(of: range.lowerBound, upTo: min(first, shown.size))
+    try zeroTail(of: last, upTo: min(range.upperBound, shown.size))
+    guard first < last else { return }
+    dropWindows(first..<last)
+    try engine.punch(file, first / 512..<last / 512)
+  }
+
+  // MARK: - Moving
+
+  /// Inserts a hole, or removes a range, so that all behind it moves; whole blocks.
+  ///
+  /// - Throws: `.invalid` for parts of blocks and ranges that reach the end, `.fileTooLarge`,
+  ///   `.unsupported` where a snapshot shares what would move.
+  func shift(_ range: Range<UInt64>, isInsert: Bool) throws(VolumeError) {
+    guard range.lowerBound == down(range.lowerBound), range.upperBound == down(range.upperBound),
+      !range.isEmpty
+    else { throw VolumeError(.invalid, "only whole blocks of \(blockBytes) bytes can move") }
+    try withRange(Self.toTheEnd) { () throws(VolumeError) in
+      let size = shown.size
+      guard isInsert ? range.lowerBound < size : range.upperBound < size else {
+        throw VolumeError(.invalid, "the range reaches the end of the file")
+      }
+      let new = isInsert ? size + UInt64(range.count) : size - UInt64(range.count)
+      try checkSize(new)
+      try writeWindowsHeld(Self.toTheEnd)
+      try engine.shift(
+        file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
+      setSize(new)
+    }
+  }
+
+  /// Writes windows of a range that is the caller's.
+  private func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
+    let wanted = Self.windowNumbers(range)
+    let numbers = condition.withLock { windows.keys.filter { wanted.contains($0) }.sorted() }
+    for number in numbers { try writeWindow(number) }
+  }
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0
+// The contents of one file: what is on devices, with what is not written yet over it.
+//
+// How it works
+//   1. Small writes go to windows in memory (ContentWindow.swift), block by block; a block that is
+//      written in part is read first. Room for each dirty block is promised then: who is told that
+//      his data is there is not told later that there is no space.
+//   2. Large writes of whole blocks to where no window is go to devices at once, from the caller's
+//      memory.
+//   3. Windows are written when somebody asks for it, when they have been dirty for long, or when
+//      there are too many (FileContents+Flush.swift). Then they go: others keep clean contents.
+//   4. A read copies what windows have, and reads the rest from devices.
+//   5. The size is kept here. What an inode says may be less, until all is written.
+// Invariants
+//   (1) Who changes a range of the file, or writes windows of it, has that range to himself.
+//   (2) A window is only changed with `condition` held, its buffer too: readers copy with it held.
+//   (3) Blocks that are dirty have a promise.
+//   (4) A read sees all writes that had returned when it began.
+// Locks: `condition` is a leaf and not held during I/O; ranges are waited for with nothing held.
+// Source: fs-io-buffered.c, fs-io-pagecache.c.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+final class FileContents: @unchecked Sendable {
+  // Safety: see Invariants.
+  /// From here on a write of whole blocks is not kept in memory first.
+  private static let directBytes = 64 << 10
+  /// The largest file (`MAX_LFS_FILESIZE`).
+  static let maxBytes = UInt64(Int64.max)
+
+  let file: FileID
+  unowned let store: ContentStore
+  let blockBytes: Int
+  let condition = Condition()
+
+  // Under `condition`:
+  private(set) var size: UInt64
+  /// When it was changed last; nil where the inode knows.
+  var time: UInt64?
+  /// By their place in the file, counted in windows.
+  var windows: [UInt64: ContentWindow] = [:]
+  private var locks = RangeLocks()
+  /// Why something that was written was lost; who flushes next is told.
+  var failure: VolumeError?
+
+  init(_ file: FileID, size: UInt64, _ store: ContentStore) {
+    self.file = file
+    self.size = size
+    self.store = store
+    blockBytes = Int(store.engine.media.superblock.blockSizeSectors) * 512
+  }
+
+  var engine: Engine { store.engine }
+
+  /// What attributes of the file show, as far as its contents decide it.
+  var shown: (size: UInt64, time: UInt64?) { condition.withLock { (size, time) } }
+
+  /// The time for a change, in the volume's units.
+  var now: UInt64 {
+    engine.media.superblock.encodedTime(engine.media.clocks.wallNanoseconds())
+  }
+
+  // MARK: - Ranges
+
+  /// Calls `body` while nobody else changes a range, which is widened to whole windows.
+  func withRange<Result>(
+    _ range: Range<UInt64>, _ body: () throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    let whole = Self.windowNumbers(range)
+    condition.withLock {
+      while !locks.take(whole) { condition.wait() }
+    }
+    defer {
+      condition.withLock { locks.giveBack(whole) }
+      condition.broadcast()
+    }
+    return try body()
+  }
+
+  /// The windows that have a part of a range, by their numbers; one at least.
+  static func windowNumbers(_ range: Range<UInt64>) -> Range<UInt64> {
+    let size = UInt64(ContentWindow.byteCount)
+    let last = range.isEmpty ? range.lowerBound : range.upperBound - 1
+    return range.lowerBound / size..<last / size + 1
+  }
+
+  /// Somebody has changed the size, or where the file was written ends behind it.
+  func setSize(_ new: UInt64) { condition.withLock { size = new } }
+
+  // MARK: - Reading
+
+  /// Reads up to `target.byteCount` bytes from a byte on.
+  ///
+  /// - Returns: how many: fewer only at the end of the file.
+  /// - Throws: `.allCopiesBad`, and what else reading extents throws.
+  func read(
+    from offset: UInt64, into target: inout MutableRawSpan
+  ) throws(VolumeError) -> Int {
+    var gaps: [Range<Int>] = []
+    condition.lock()
+    let count = offset < size ? Int(min(UInt64(target.byteCount), size - offset)) : 0
+    if windows.isEmpty {
+      gaps.append(0..<count)
+    } else {
+      copyWindows(from: offset, count, into: &target, &gaps)
+    }
+    condition.unlock()
+    guard gaps.contains(where: { !$0.isEmpty }) else { return count }
+    try store.withReader { (reader) throws(VolumeError) in
+      for gap in gaps where !gap.isEmpty {
+        var part = target._mutatingExtracting(gap)
+        try reader.read(file, from: offset + UInt64(gap.lowerBound), into: &part)
+      }
+    }
+    return count
+  }
+
+  /// Copies what windows have, and adds what they have not to `gaps`. Under `condition`.
+  private func copyWindows(
+    from offset: UInt64, _ count: Int, into target: inout MutableRawSpan, _ gaps: inout [Range<Int>]
+  ) {
+    let size = UInt64(ContentWindow.byteCount)
+    var done = 0
+    var gapStart: Int?
+    while done < count {
+      let position = offset + UInt64(done)
+      let inside = Int(position % size)
+      let window = windows[position / size]
+      let block = inside / blockBytes
+      // A block at a time, or a whole window where there is none.
+      let end = window == nil ? Int(size) : (block + 1) * blockBytes
+      let length = min(end - inside, count - done)
+      if let window, window.valid.contains(block) {
+        if let start = gapStart { gaps.append(start..<done) }
+        gapStart = nil
+        let buffer = window.buffer
+        target.copy(buffer.bytes.extracting(inside..<inside + length), to: done)
+      } else if gapStart == nil {
+        gapStart = done
+      }
+      done += length
+    }
+    if let start = gapStart { gaps.append(start..<done) }
+  }
+
+  // MARK: - Writing
+
+  /// Writes bytes at a place. When it returns, everybody who reads sees them.
+  ///
+  /// - Throws: `.fileTooLarge`, `.noSpace`, `.readOnly`, `.notFound`; what reading a block that is
+  ///   written in part throws. Nothing is written then, or a part.
+  func write(_ bytes: RawSpan, at offset: UInt64) throws(VolumeError) {
+    let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.byteCount))
+    guard !overflow, end <= Self.maxBytes else {
+      throw VolumeError(.fileTooLarge, "a file ends at byte \(Self.maxBytes), before \(end)")
+    }
+    guard !bytes.isEmpty else { return }
+    try withRange(offset..<end) { () throws(VolumeError) in
+      let time = now
+      let block = UInt64(blockBytes)
+      let first = (offset + block - 1) / block * block
+      let last = end / block * block
+      if last > first, last - first >= UInt64(Self.directBytes), !hasWindow(offset..<end) {
+        try keep(bytes.extracting(first: Int(first - offset)), at: offset, time)
+        let middle = Int(first - offset)..<Int(last - offset)
+        try writeThrough(bytes.extracting(middle), at: first, time)
+        try keep(bytes.extracting(last: Int(end - last)), at: last, time)
+      } else {
+        try keep(bytes, at: offset, time)
+      }
+    }
+    if store.isOverLimit { writeBack() }
+  }
+
+  private func hasWindow(_ range: Range<UInt64>) -> Bool {
+    let numbers = Self.windowNumbers(range)
+    return condition.withLock { !windows.isEmpty && numbers.contains { windows[$0] != nil } }
+  }
+
+  private func writeThrough(
+    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64
+  ) throws(VolumeError) {
+    let options = try dataOptions()
+    let end = offset + UInt64(bytes.byteCount)
+    var reservation = try reserve(offset..<end, options)
+    defer { engine.usage.release(&reservation) }
+    let change = InodeChange(size: max(shown.size, end), time: time)
+    try store.withWriter { (writer) throws(VolumeError) in
+      try writer.write(
+        bytes, atSector: offset / 512,
+        FileWrite(file: file, options: options, change: change), &reservation)
+    }
+    condition.withLock { size = max(size, end) }
+  }
+
+  /// Puts bytes into windows.
+  func keep(_ bytes: RawSpan, at offset: UInt64, _ time: UInt64) throws(VolumeError) {
+    guard !bytes.isEmpty else { return }
+    let options = try dataOptions()
+    var done = 0
+    while done < bytes.byteCount {
+      let position = offset + UInt64(done)
+      let inside = Int(position % UInt64(ContentWindow.byteCount))
+      let count = min(ContentWindow.byteCount - inside, bytes.byteCount - done)
+      let number = position / UInt64(ContentWindow.byteCount)
+      try keep(bytes.extracting(done..<done + count), inside, number, options, time)
+      done += count
+    }
+  }
+
+  private func keep(
+    _ bytes: RawSpan, _ inside: Int, _ number: UInt64, _ options: DataOptions, _ time: UInt64
+  ) throws(VolumeError) {
+    let start = number * UInt64(ContentWindow.byteCount)
+    let end = inside + bytes.byteCount
+    let blocks = inside / blockBytes..<(end + blockBytes - 1) / blockBytes
+    let window = condition.withLock { windows[number] } ?? ContentWindow()
+    let missing = window.dirty.missing(blocks)
+    let first = start + UInt64(blocks.lowerBound * blockBytes)
+    var promised = DiskReservation()
+    if missing > 0 {
+      let sectors = missing * blockBytes
+      promised = try reserve(first..<first + UInt64(sectors), options)
+    }
+    do throws(VolumeError) {
+      // What is written in part has to be there before.
+      if inside % blockBytes != 0 { try load(blocks.lowerBound, window, start) }
+      if end % blockBytes != 0 { try load(blocks.upperBound - 1, window, start) }
+    } catch {
+      engine.usage.release(&promised)
+      throw error
+    }
+    condition.withLock {
+      window.grow(to: blocks.upperBound * blockBytes)
+      var target = window.buffer.mutableBytes
+      target.copy(bytes, to: inside)
+      window.valid.insert(blocks)
+      window.dirty.insert(blocks)
+      window.reservation.sectors += promised.sectors
+      windows[number] = window
+      size = max(size, start + UInt64(end))
+      self.time = time
+    }
+    store.count(file, dirty: missing * blockBytes, isDirty: true)
+  }
+
+  /// Makes a block of a window valid: what the file has there, and zeros behind its end. The range
+  /// is the caller's.
+  func load(_ block: Int, _ window: ContentWindow, _ start: UInt64) throws(VolumeError) {
+    guard !window.valid.contains(block) else { return }
+    let inside = block * blockBytes
+    let position = start + UInt64(inside)
+    let length = Int(min(UInt64(blockBytes), shown.size - min(shown.size, position)))
+    let copy = HeapBuffer(byteCount: blockBytes)
+    if length > 0 {
+      var all = copy.mutableBytes
+      var part = all._mutatingExtracting(0..<length)
+      try store.withReader { (reader) throws(VolumeError) in
+        try reader.read(file, from: position, into: &part)
+      }
+    }
+    condition.withLock {
+      window.grow(to: inside + blockBytes)
+      var target = window.buffer.mutableBytes
+      target.copy(copy.bytes, to: inside)
+      window.valid.insert(block..<block + 1)
+    }
+  }
+
+  // MARK: - Options and room
+
+  /// How the file's data is to be stored now.
+  ///
+  /// - Throws: `.notFound`, `.readOnly`.
+  func dataOptions() throws(VolumeError) -> DataOptions {
+    let inode = try engine.run("data_options") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.snapshotToChange(file.subvolume)
+      return try transaction.inode(file.inode, snapshot)
+    }
+    return DataOptions(engine.media.options, key: engine.media.key, inode: inode)
+  }
+
+  /// Promises room for bytes of the file, less what was promised when it was allocated.
+  ///
+  /// - Throws: `.noSpace`.
+  func reserve(
+    _ range: Range<UInt64>, _ options: DataOptions
+  ) throws(VolumeError) -> DiskReservation {
+    let sectors = UInt64(range.count / 512)
+    do throws(VolumeError) {
+      return try engine.usage.reserve(sectors, replicas: options.replicas)
+    } catch {
+      guard error.code == .noSpace else { throw error }
+      let allocated = try engine.unwrittenSectors(of: file, range)
+      guard allocated > 0 else { throw error }
+      return try engine.usage.reserve(
+        sectors - min(allocated, sectors), replicas: options.replicas)
+    }
+  }
+}

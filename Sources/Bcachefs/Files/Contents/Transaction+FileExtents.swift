@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+// An extent becomes part of a file: the file's counters follow in the same transaction.
+//
+// How it works
+//   1. What the new extent covers is overwritten (Transaction+ExtentUpdates.swift); by how much what
+//      the file has allocated grows or shrinks goes into its inode, and a size that grows with it.
+//   2. An extent that covers very many others goes in piece by piece, each in a transaction: so a
+//      transaction is of a bounded size.
+// Invariants
+//   (1) After each transaction an inode counts the sectors that its extents have.
+// Locks: as all transactions; the inode comes first, so changes of one file come one after the
+// other.
+// Source: io_write.c (bch2_extent_update, bch2_sum_sector_overwrites), extent_update.c
+// (bch2_extent_trim_atomic).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+/// What else of a file changes with its contents.
+struct InodeChange {
+  /// The size, if it is larger than the file was and what is written reaches so far.
+  var size: UInt64 = 0
+  /// When it was changed, in the volume's time units; nil where nobody changed anything.
+  var time: UInt64?
+}
+
+extension Transaction {
+  /// Extents of a file that one transaction overwrites; the indirect ones that they point to count.
+  private static var overwrittenAtOnce: Int { 32 }
+
+  /// Puts an extent, or its first part, into a file, and commits.
+  ///
+  /// - Parameters:
+  ///   - key: Its inode and snapshot do not matter; type `deleted` leaves nothing there.
+  ///   - value: `key.valueByteCount` bytes.
+  /// - Returns: the sector up to which it is in.
+  /// - Throws: `.notFound`, `.readOnly`; what updates throw.
+  func putFileExtent(
+    _ file: FileID, _ key: BKey, _ value: RawSpan, _ change: InodeChange
+  ) throws(TransactionError) -> UInt64 {
+    let (snapshot, before) = try inodeToChange(file)
+    var (key, inode) = (key, before)
+    key.position = BPos(file.inode, key.position.offset, snapshot)
+    key.cutBack(to: try endOfOverwritten(by: key))
+    let removed = try updateExtent(.extents, key, value.extracting(first: key.valueByteCount))
+    let added = key.type.isAllocation ? UInt64(key.size) : 0
+    inode.sectors = inode.sectors &+ added
+    inode.sectors -= min(removed, inode.sectors)
+    let size = min(key.position.offset * 512, change.size)
+    if size > inode.size, !inode.flags.contains(.sizeDirty) { inode.size = size }
+    if let time = change.time { (inode.mtime, inode.ctime) = (time, time) }
+    if inode != before || inode.snapshot != snapshot { put(inode, snapshot) }
+    try commit()
+    return key.position.offset
+  }
+
+  /// How far an extent may reach in this transaction.
+  private func endOfOverwritten(by key: BKey) throws(TransactionError) -> UInt64 {
+    let end = key.position.offset
+    var left = Self.overwrittenAtOnce
+    var walk = SnapshotWalk(
+      .extents, key.position.inode, from: key.start.offset + 1,
+      snapshot: key.position.snapshot, mode: .intent)
+    while let old = try next(&walk), old.key.start.offset < end {
+      left -= 1
+      let oldKey = old.key
+      let start = max(oldKey.start.offset, key.start.offset)
+      if oldKey.type == .reflinkP {
+        let pointer = try old.decoded { (value) throws(FormatError) in
+          try ReflinkP(decoding: value)
+        }
+        let first = pointer.index &+ (start - oldKey.start.offset)
+        let count = min(oldKey.position.offset, end) - start
+        let sectors = try sectorsOfIndirect(first..<first &+ count, upTo: &left)
+        if sectors < count { return start + sectors }
+      }
+      if left <= 0 { return min(oldKey.position.offset, end) }
+    }
+    return end
+  }
+
+  /// How many sectors of a range of indirect extents so many of them cover, at least.
+  private func sectorsOfIndirect(
+    _ range: Range<UInt64>, upTo left: inout Int
+  ) throws(TransactionError) -> UInt64 {
+    var walk = KeyWalk(.reflink, from: BPos(0, range.lowerBound + 1))
+    while let found = try next(&walk), found.key.start.offset < range.upperBound {
+      left -= 1
+      if left <= 0 {
+        return min(found.key.position.offset, range.upperBound) - range.lowerBound
+      }
+    }
+    return UInt64(range.count)
+  }
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+// Contents of files that are written, cut off, allocated and moved: what is read is what a model in
+// memory says, before and after the volume is closed.
+
+internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
+internal import TestSupport
+internal import Testing
+
+@testable internal import Bcachefs
+
+@Suite struct FileContentsTests {
+  /// What a file should be.
+  private struct Model {
+    var bytes: [UInt8] = []
+
+    mutating func write(_ new: [UInt8], at offset: Int) {
+      if bytes.count < offset + new.count {
+        bytes += [UInt8](repeating: 0, count: offset + new.count - bytes.count)
+      }
+      bytes.replaceSubrange(offset..<offset + new.count, with: new)
+    }
+
+    mutating func truncate(to size: Int) {
+      if size < bytes.count {
+        bytes.removeLast(bytes.count - size)
+      } else {
+        bytes += [UInt8](repeating: 0, count: size - bytes.count)
+      }
+    }
+
+    mutating func zero(_ range: Range<Int>) {
+      let range = range.clamped(to: 0..<bytes.count)
+      bytes.replaceSubrange(range, with: repeatElement(0, count: range.count))
+    }
+  }
+
+  /// Random bytes, or such that compress well.
+  private static func data(_ count: Int, _ random: inout SplitMix64) -> [UInt8] {
+    let seed = random.next()
+    if seed % 3 == 0 {
+      return (0..<count).map { UInt8(truncatingIfNeeded: Int(seed >> 8) + $0 / 97) }
+    }
+    var words = SplitMix64(seed: seed)
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count + 8)
+    while bytes.count < count {
+      let word = words.next()
+      for byte in 0..<8 { bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(byte * 8))) }
+    }
+    return Array(bytes.prefix(count))
+  }
+
+  /// One operation on the file and on the model; their names say what was done.
+  private static func step(
+    _ contents: FileContents, _ model: inout Model, _ random: inout SplitMix64
+  ) throws -> String {
+    let limit: UInt64 = 600 << 10
+    let block = UInt64(contents.blockBytes)
+    let offset = random.next() % limit
+    let short = random.next() % 4 != 0
+    let length = 1 + random.next() % (short ? 6000 : 200 << 10)
+    let end = offset + length
+    switch random.next() % 16 {
+    case 0...6:
+      let bytes = data(Int(length), &random)
+      try contents.write(bytes, at: offset)
+      model.write(bytes, at: Int(offset))
+      return "write \(offset)..<\(end)"
+    case 7:
+      let size = random.next() % limit
+      try contents.truncate(to: size)
+      model.truncate(to: Int(size))
+      return "truncate \(size)"
+    case 8:
+      try contents.punch(offset..<end)
+      model.zero(Int(offset)..<Int(end))
+      return "punch \(offset)..<\(end)"
+    case 9:
+      let keepsSize = random.next() % 2 == 0
+      try contents.zero(offset..<end, keepsSize: keepsSize)
+      model.zero(Int(offset)..<Int(end))
+      if !keepsSize, model.bytes.count < end { model.truncate(to: Int(end)) }
+      return "zero \(offset)..<\(end), keeps size: \(keepsSize)"
+    case 10:
+      let keepsSize = random.next() % 2 == 0
+      try contents.allocate(offset..<end, keepsSize: keepsSize)
+      if !keepsSize, model.bytes.count < end { model.truncate(to: Int(end)) }
+      return "allocate \(offset)..<\(end), keeps size: \(keepsSize)"
+    case 11:
+      let (start, count) = (offset / block * block, (1 + random.next() % 16) * block)
+      guard start + count < UInt64(model.bytes.count) else { return "nothing" }
+      try contents.shift(start..<start + count, isInsert: false)
+      model.bytes.removeSubrange(Int(start)..<Int(start + count))
+      return "collapse \(start)..<\(start + count)"
+    case 12:
+      let (start, count) = (offset / block * block, (1 + random.next() % 16) * block)
+      guard start < UInt64(model.bytes.count) else { return "nothing" }
+      try contents.shift(start..<start + count, isInsert: true)
+      model.bytes.insert(contentsOf: repeatElement(0, count: Int(count)), at: Int(start))
+      return "insert \(start)..<\(start + count)"
+    case 13:
+      try contents.flush()
+      return "flush"
+    default:
+      let range = offset..<end
+      let found = try contents.bytes(range)
+      let wanted = Array(model.bytes.dropFirst(Int(offset)).prefix(Int(length)))
+      #expect(found == wanted, "read \(range)")
+      return "read"
+    }
+  }
+
+  /// What differs, in a few words.
+  private static func difference(_ found: [UInt8], _ wanted: [UInt8]) -> String? {
+    if found == wanted { return nil }
+    let first = zip(found, wanted).enumerated().first { $1.0 != $1.1 }?.offset
+    return "\(found.count) bytes, not \(wanted.count), the first that differs at "
+      + "\(first.map { "\($0)" } ?? "the end")"
+  }
+
+  @Test(arguments: ContentVolume.all, [UInt64(1), 2])
+  func contentsAreWhatAModelSays(setting: FreshVolume, seed: UInt64) throws {
+    let devices = try setting.format()
+    var random = SplitMix64(seed: seed)
+    var models: [UInt64: Model] = [:]
+    for round in 0..<(runsLongTests ? 40 : 3) {
+      let bare = try setting.engine(on: devices, seed: seed)
+      #expect(bare.engine.wasClean)
+      let store = ContentStore(bare.engine, dirtyLimitBytes: 256 << 10)
+      for number in UInt64(5000)..<5003 {
+        if models[number] == nil {
+          _ = try ContentVolume.makeFile("file \(number)", number, in: bare.engine)
+        }
+        let contents = try store.open(FileID(subvolume: 1, inode: number))
+        defer { store.close(contents.file) }
+        var model = models[number] ?? Model()
+        var done: [String] = []
+        for _ in 0..<60 {
+          done.append(try Self.step(contents, &model, &random))
+          #expect(contents.shown.size == model.bytes.count, "\(done)")
+        }
+        let difference = Self.difference(try contents.everything(), model.bytes)
+        try #require(difference == nil, "seed \(seed), round \(round): \(done)")
+        models[number] = model
+      }
+      store.writeAll()
+      #expect(store.dirtyByteCount == 0)
+      for number in models.keys.sorted() {
+        let contents = try store.open(FileID(subvolume: 1, inode: number))
+        try contents.flush()
+        let found = try contents.everything()
+        #expect(
+          Self.difference(found, models[number]?.bytes ?? []) == nil,
+          "written, seed \(seed), round \(round)")
+        store.close(contents.file)
+      }
+      #expect(bare.engine.usage.promisedSectors == 0)
+      try bare.engine.close()
+      try setting.letGo(bare)
+      try setting.expectSound(devices, "seed \(seed), round \(round)")
+      try setting.withVolume(devices) { volume in
+        for (number, model) in models {
+          let file = FileID(subvolume: 1, inode: number)
+          let found = try volume.allBytes(of: file)
+          #expect(
+            Self.difference(found, model.bytes) == nil,
+            "closed, seed \(seed), round \(round), file \(number)")
+        }
+      }
+    }
+  }
+}
