@@ -105,9 +105,7 @@ extension Engine {
       return true
     }
     guard exists else { return }
-    let blockBytes = UInt64(media.superblock.blockSizeSectors) * 512
-    let blocks = operation.newSize / blockBytes + (operation.newSize % blockBytes > 0 ? 1 : 0)
-    try punch(file, blocks * (blockBytes / 512)..<UInt64.max)
+    try punch(file, media.superblock.sectorsOfBlocks(operation.newSize)..<UInt64.max)
   }
 
   func resume(_ logged: LoggedOpFinsert, at place: BPos) throws(VolumeError) {

@@ -6,8 +6,8 @@
 //      encrypted: a chunk is what a reader has to read whole.
 //   2. A chunk is compressed when that saves at least one block, padded to blocks, encrypted, and
 //      checksummed as stored.
-//   3. The device place comes later; should a plain chunk straddle the end of a bucket there, `split`
-//      cuts it and checksums both halves anew.
+//   3. The device place comes later; should a plain chunk straddle the end of a bucket there,
+//      `split` cuts it and checksums both halves anew.
 // Invariants
 //   (1) Sizes are multiples of the block size.
 //   (2) The nonce of an encrypted chunk is its version plus, behind a cut, its sector offset: no

@@ -5,9 +5,9 @@
 // How it works
 //   1. A file's contents are here from its first use on, until nobody has it open and nothing of it
 //      is left to be written.
-//   2. What is dirty counts against a limit. Who goes over it writes his own file first; behind half
-//      of it the thread that writes in the background begins, with the file that has been dirty for
-//      longest. It also writes what has been dirty for some seconds.
+//   2. What is dirty counts against a limit. Who goes over it writes his own file first; behind
+//      half of it the thread that writes in the background begins, with the file that has been
+//      dirty for longest. It also writes what has been dirty for some seconds.
 // Invariants
 //   (1) Of each file there are contents once, whoever has it open.
 //   (2) Dirty bytes stay below the limit and what those have who are about to write.
@@ -130,8 +130,8 @@ final class ContentStore: Sendable {
     }
   }
 
-  /// A step of the thread that writes in the background: writes a file that has been dirty for long,
-  /// or because of the limit, or waits for one.
+  /// A step of the thread that writes in the background: writes a file that has been dirty for
+  /// long, or because of the limit, or waits for one.
   func writeStep(nanoseconds: UInt64) {
     let isMuch = dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2
     let now = engine.media.clocks.monotonicNanoseconds()

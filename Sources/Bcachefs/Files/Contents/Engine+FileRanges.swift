@@ -2,9 +2,9 @@
 // Ranges of files that are cut off, allocated, inserted or removed, as far as extents show it.
 //
 // How it works
-//   1. A file is cut off in one transaction where few extents go. Where there are more the logged_ops
-//      btree says what is being done, and the extents go some at a time: after a crash the rest is
-//      done when the volume is opened (Engine+LoggedOperations.swift).
+//   1. A file is cut off in one transaction where few extents go. Where there are more the
+//      logged_ops btree says what is being done, and the extents go some at a time: after a crash
+//      the rest is done when the volume is opened (Engine+LoggedOperations.swift).
 //   2. Allocating puts reservations where there is nothing: they hold a promise of room.
 //   3. A range is inserted or removed by the steps that would complete it after a crash.
 // Invariants
@@ -17,48 +17,42 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension Engine {
-  /// Extents that go in the transaction that changes a file's size.
-  private static var cutOffAtOnce: Int { 16 }
   /// The longest reservation that is made at once, in sectors.
   private static var reservationMax: UInt64 { 1 << 30 }
 
   /// Sets a file's size, and removes what is behind it.
   ///
+  /// - Parameter isShorter: It was not shorter before, in memory; where it is on disk, because its
+  ///   last part is not written yet, it stays so.
   /// - Throws: `.notFound`, `.readOnly`.
-  func truncate(_ file: FileID, to size: UInt64, time: UInt64) throws(VolumeError) {
-    let end = endOfBlocks(size)
+  func truncate(
+    _ file: FileID, to size: UInt64, isShorter: Bool, time: UInt64
+  ) throws(VolumeError) {
     let logged = try run("truncate") { (transaction) throws(TransactionError) -> BPos? in
       var (snapshot, inode) = try transaction.inodeToChange(file)
-      let old = inode.size
-      inode.size = size
-      (inode.mtime, inode.ctime) = (time, time)
       inode.snapshot = snapshot
-      var place: BPos?
-      if size < old, try transaction.hasManyExtents(of: inode, from: end, Self.cutOffAtOnce) {
-        let next = try transaction.placeForLoggedOperation()
-        let operation = LoggedOpTruncate(
-          subvolume: file.subvolume, inode: file.inode, newSize: size)
-        transaction.put(
-          .loggedOps, .loggedOpTruncate, next, LoggedOpTruncate.encodedU64s
-        ) { operation.encode(into: &$0) }
-        place = next
+      (inode.mtime, inode.ctime) = (time, time)
+      var logged: BPos?
+      if isShorter {
+        let old = inode.size
+        logged = try transaction.cutOff(&inode, file, to: size)
+        inode.size = min(old, size)
       } else {
-        try transaction.cutOff(&inode, from: end)
+        inode.size = size
       }
       transaction.put(inode, snapshot)
       try transaction.commit()
-      return place
+      return logged
     }
-    guard let logged else { return }
-    try punch(file, end..<UInt64.max)
-    try finishLoggedOperation(at: logged)
+    if let logged { try completeTruncation(of: file, to: size, at: logged) }
   }
 
-  /// The first sector of the block behind the one that a size ends in.
-  private func endOfBlocks(_ size: UInt64) -> UInt64 {
-    let sectors = UInt64(media.superblock.blockSizeSectors)
-    let blocks = size / (sectors * 512) + (size % (sectors * 512) > 0 ? 1 : 0)
-    return blocks * sectors
+  /// Removes the rest of what the logged_ops btree says has to go.
+  func completeTruncation(
+    of file: FileID, to size: UInt64, at place: BPos
+  ) throws(VolumeError) {
+    try punch(file, media.superblock.sectorsOfBlocks(size)..<UInt64.max)
+    try finishLoggedOperation(at: place)
   }
 
   /// Changes a file's size, where that is larger, and its times.
@@ -173,6 +167,14 @@ extension Engine {
   }
 }
 
+extension Superblock {
+  /// Sectors of the blocks that so many bytes take.
+  func sectorsOfBlocks(_ bytes: UInt64) -> UInt64 {
+    let sectors = UInt64(blockSizeSectors)
+    return (bytes / (sectors * 512) + (bytes % (sectors * 512) > 0 ? 1 : 0)) * sectors
+  }
+}
+
 extension Transaction {
   /// Where the logged_ops btree has room.
   fileprivate func placeForLoggedOperation() throws(TransactionError) -> BPos {
@@ -198,10 +200,24 @@ extension Transaction {
     return true
   }
 
-  /// Removes all extents behind a sector.
-  fileprivate func cutOff(
-    _ inode: inout Inode, from sector: UInt64
-  ) throws(TransactionError) {
+  /// Sets a file's size, and removes what is behind it, or says so in the logged_ops btree where
+  /// that is much.
+  ///
+  /// - Returns: where it says so.
+  func cutOff(
+    _ inode: inout Inode, _ file: FileID, to size: UInt64
+  ) throws(TransactionError) -> BPos? {
+    let sector = engine.media.superblock.sectorsOfBlocks(size)
+    inode.size = size
+    if try hasManyExtents(of: inode, from: sector, Self.cutOffAtOnce) {
+      let place = try placeForLoggedOperation()
+      let operation = LoggedOpTruncate(
+        subvolume: file.subvolume, inode: file.inode, newSize: size)
+      put(.loggedOps, .loggedOpTruncate, place, LoggedOpTruncate.encodedU64s) {
+        operation.encode(into: &$0)
+      }
+      return place
+    }
     var walk = SnapshotWalk(
       .extents, inode.number, from: sector + 1, snapshot: inode.snapshot, mode: .intent)
     while let found = try next(&walk) {
@@ -214,7 +230,11 @@ extension Transaction {
           size: UInt32(truncatingIfNeeded: end - start)), RawSpan())
       inode.sectors -= min(inode.sectors, removed)
     }
+    return nil
   }
+
+  /// Extents that go in the transaction that changes a file's size.
+  private static var cutOffAtOnce: Int { 16 }
 
   /// The first part of a range of sectors in which a file has nothing.
   fileprivate func firstHole(

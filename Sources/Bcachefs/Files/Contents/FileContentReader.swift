@@ -6,8 +6,8 @@
 //      Then devices are read.
 //   2. Meanwhile the range may be written anew, and what was there be given to somebody else. A
 //      bucket that becomes empty gets a new generation before it is used again: so what was read is
-//      good as long as the generations of its buckets are the pointers' afterwards. Where a checksum
-//      says that it is good nothing has to be asked.
+//      good as long as the generations of its buckets are the pointers' afterwards. Where a
+//      checksum says that it is good nothing has to be asked.
 //   3. What is not good because of that is looked up again.
 // Invariants
 //   (1) Each byte asked for is what it was at some moment of the call.

@@ -87,8 +87,8 @@ extension FileContents {
     store.count(file, dirty: -lost, isDirty: isDirty)
   }
 
-  /// Forgets the blocks of windows that lie in a range of whole blocks: they are overwritten, or cut
-  /// off. The range is the caller's.
+  /// Forgets the blocks of windows that lie in a range of whole blocks: they are overwritten, or
+  /// cut off. The range is the caller's.
   func dropWindows(_ range: Range<UInt64>) {
     let wanted = Self.windowNumbers(range)
     let found = condition.withLock { windows.filter { wanted.contains($0.key) } }

@@ -4,8 +4,8 @@
 // How it works
 //   1. Whatever changes extents wholesale has the range to the end of the file to itself, and
 //      windows there are written first, or forgotten where they are cut off.
-//   2. A file that ends within a block afterwards has zeros behind its end: who makes it longer sees
-//      them. That block is written with the new size in one transaction.
+//   2. A file that ends within a block afterwards has zeros behind its end: who makes it longer
+//      sees them. That block is written with the new size in one transaction.
 // Invariants
 //   (1) Behind the end of a file its last block is zeros, in memory and on devices.
 // Locks: see FileContents.swift.
@@ -42,34 +42,67 @@ extension FileContents {
     try checkSize(new)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
       let (old, time) = (shown.size, now)
-      if new < old {
-        dropWindows(up(new)..<up(Self.maxBytes - UInt64(blockBytes)))
-        if new % UInt64(blockBytes) != 0 { try zeroTail(of: new, upTo: up(new)) }
+      guard new < old else {
+        // Or what is not written yet would show as zeros after a crash.
+        try writeWindowsHeld(Self.toTheEnd)
+        try engine.truncate(file, to: new, isShorter: false, time: time)
+        return setSize(new, time: nil)
       }
-      for number in condition.withLock({ windows.keys.sorted() }) {
-        // What ends at the new size is written with it.
-        if new < old { setSize(max(new, 0)) }
-        try writeWindow(number)
+      dropWindows(up(new)..<down(Self.maxBytes))
+      if new % UInt64(blockBytes) != 0, try isKept(down(new)..<up(new)) {
+        try writeLastBlock(of: new, time)
+      } else {
+        try engine.truncate(file, to: new, isShorter: true, time: time)
       }
-      setSize(new)
-      try engine.truncate(file, to: new, time: time)
-      condition.withLock { self.time = nil }
+      setSize(new, time: nil)
     }
+  }
+
+  /// Whether a block has something that is not zeros.
+  private func isKept(_ block: Range<UInt64>) throws(VolumeError) -> Bool {
+    let number = block.lowerBound / UInt64(ContentWindow.byteCount)
+    let inside = Int(block.lowerBound % UInt64(ContentWindow.byteCount)) / blockBytes
+    if condition.withLock({ windows[number]?.valid.contains(inside) ?? false }) { return true }
+    return try engine.hasData(file, block.lowerBound / 512..<block.upperBound / 512)
+  }
+
+  /// Writes the block that a size ends in, with zeros behind it, and cuts the file off there.
+  private func writeLastBlock(of size: UInt64, _ time: UInt64) throws(VolumeError) {
+    let number = size / UInt64(ContentWindow.byteCount)
+    let start = number * UInt64(ContentWindow.byteCount)
+    let inside = Int(size - start)
+    let block = inside / blockBytes
+    let window = condition.withLock { windows[number] } ?? ContentWindow()
+    try load(block, window, start)
+    let bytes = block * blockBytes..<(block + 1) * blockBytes
+    condition.withLock {
+      var target = window.buffer.mutableBytes
+      target.zero(inside..<bytes.upperBound)
+    }
+    let options = try dataOptions()
+    let range = start + UInt64(bytes.lowerBound)..<start + UInt64(bytes.upperBound)
+    // A file that shrinks is not refused for lack of space: what it has goes when the block is in.
+    var reservation =
+      (try? engine.usage.reserve(UInt64(blockBytes / 512), replicas: options.replicas))
+      ?? DiskReservation()
+    defer { engine.usage.release(&reservation) }
+    let buffer = window.buffer
+    try store.withWriter { (writer) throws(VolumeError) in
+      try writer.write(
+        buffer.bytes.extracting(bytes), atSector: range.lowerBound / 512,
+        FileWrite(
+          file: file, options: options,
+          change: InodeChange(size: size, cutsOff: true, time: time)),
+        &reservation)
+    }
+    dropWindows(range)
   }
 
   /// Overwrites bytes within one block with zeros, if there is anything.
   private func zeroTail(of start: UInt64, upTo end: UInt64) throws(VolumeError) {
     guard start < end else { return }
-    let number = start / UInt64(ContentWindow.byteCount)
-    let base = number * UInt64(ContentWindow.byteCount)
-    let inside = Int(start - base)..<Int(end - base)
-    let block = inside.lowerBound / blockBytes
-    let isKept = condition.withLock { windows[number]?.valid.contains(block) ?? false }
-    if !isKept {
-      let first = base / 512 + UInt64(block * blockBytes / 512)
-      guard try engine.hasData(file, first..<first + UInt64(blockBytes / 512)) else { return }
-    }
-    let zeros = HeapBuffer(byteCount: inside.count)
+    guard try isKept(down(start)..<down(start) + UInt64(blockBytes)) else { return }
+    let zeros = HeapBuffer(byteCount: Int(end - start))
     try keep(zeros.bytes, at: start, now)
   }
 
@@ -93,7 +126,7 @@ extension FileContents {
   private func extend(to end: UInt64) throws(VolumeError) {
     let size = max(shown.size, end)
     try engine.setSize(of: file, atLeast: size, time: now)
-    setSize(size)
+    setSize(size, time: nil)
   }
 
   /// Leaves nothing in a range but zeros (FALLOC_FL_PUNCH_HOLE).
@@ -153,7 +186,7 @@ extension FileContents {
       try writeWindowsHeld(Self.toTheEnd)
       try engine.shift(
         file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
-      setSize(new)
+      setSize(new, time: nil)
     }
   }
 

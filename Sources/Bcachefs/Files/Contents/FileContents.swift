@@ -85,8 +85,12 @@ final class FileContents: @unchecked Sendable {
     return range.lowerBound / size..<last / size + 1
   }
 
-  /// Somebody has changed the size, or where the file was written ends behind it.
-  func setSize(_ new: UInt64) { condition.withLock { size = new } }
+  /// The file has another size from here on.
+  ///
+  /// - Parameter time: When it was changed; nil where the inode knows.
+  func setSize(_ new: UInt64, time: UInt64?) {
+    condition.withLock { (size, self.time) = (new, time) }
+  }
 
   // MARK: - Reading
 

@@ -218,13 +218,16 @@ final class FileWriter: @unchecked Sendable {
     let value = self.value
     while true {
       let (promised, whole) = (reservation.sectors, key)
-      let end: UInt64
-      (end, reservation.sectors) = try engine.run("data_write") {
+      let (end, logged): (UInt64, BPos?)
+      (end, logged, reservation.sectors) = try engine.run("data_write") {
         (transaction) throws(TransactionError) in
         transaction.promisedSectors = promised
-        let end = try transaction.putFileExtent(
+        let (end, logged) = try transaction.putFileExtent(
           write.file, whole, value.bytes.extracting(first: whole.valueByteCount), write.change)
-        return (end, transaction.promisedSectors)
+        return (end, logged, transaction.promisedSectors)
+      }
+      if let logged {
+        try engine.completeTruncation(of: write.file, to: write.change.size, at: logged)
       }
       guard end < key.position.offset else { return }
       var bytes = value.mutableBytes

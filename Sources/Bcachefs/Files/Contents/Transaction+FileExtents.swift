@@ -2,8 +2,9 @@
 // An extent becomes part of a file: the file's counters follow in the same transaction.
 //
 // How it works
-//   1. What the new extent covers is overwritten (Transaction+ExtentUpdates.swift); by how much what
-//      the file has allocated grows or shrinks goes into its inode, and a size that grows with it.
+//   1. What the new extent covers is overwritten (Transaction+ExtentUpdates.swift); by how much
+//      what the file has allocated grows or shrinks goes into its inode, and a size that grows with
+//      it.
 //   2. An extent that covers very many others goes in piece by piece, each in a transaction: so a
 //      transaction is of a bounded size.
 // Invariants
@@ -20,6 +21,8 @@ internal import BcachefsSupport
 struct InodeChange {
   /// The size, if it is larger than the file was and what is written reaches so far.
   var size: UInt64 = 0
+  /// The file ends at the size: what is behind it goes.
+  var cutsOff = false
   /// When it was changed, in the volume's time units; nil where nobody changed anything.
   var time: UInt64?
 }
@@ -33,11 +36,12 @@ extension Transaction {
   /// - Parameters:
   ///   - key: Its inode and snapshot do not matter; type `deleted` leaves nothing there.
   ///   - value: `key.valueByteCount` bytes.
-  /// - Returns: the sector up to which it is in.
+  /// - Returns: the sector up to which it is in, and where the logged_ops btree says that more has
+  ///   to be cut off; nil if nothing has.
   /// - Throws: `.notFound`, `.readOnly`; what updates throw.
   func putFileExtent(
     _ file: FileID, _ key: BKey, _ value: RawSpan, _ change: InodeChange
-  ) throws(TransactionError) -> UInt64 {
+  ) throws(TransactionError) -> (end: UInt64, logged: BPos?) {
     let (snapshot, before) = try inodeToChange(file)
     var (key, inode) = (key, before)
     key.position = BPos(file.inode, key.position.offset, snapshot)
@@ -47,11 +51,17 @@ extension Transaction {
     inode.sectors = inode.sectors &+ added
     inode.sectors -= min(removed, inode.sectors)
     let size = min(key.position.offset * 512, change.size)
-    if size > inode.size, !inode.flags.contains(.sizeDirty) { inode.size = size }
+    inode.snapshot = snapshot
+    var logged: BPos?
+    if change.cutsOff {
+      logged = try cutOff(&inode, file, to: change.size)
+    } else if size > inode.size, !inode.flags.contains(.sizeDirty) {
+      inode.size = size
+    }
     if let time = change.time { (inode.mtime, inode.ctime) = (time, time) }
-    if inode != before || inode.snapshot != snapshot { put(inode, snapshot) }
+    if inode != before { put(inode, snapshot) }
     try commit()
-    return key.position.offset
+    return (key.position.offset, logged)
   }
 
   /// How far an extent may reach in this transaction.
