@@ -57,6 +57,16 @@ extension VolumeError.Code {
     case .limit: EOVERFLOW
     case .noSpace: ENOSPC
     case .cancelled: EINTR
+    case .exists: EEXIST
+    case .notEmpty: ENOTEMPTY
+    case .crossSubvolume: EXDEV
+    case .loop, .invalid: EINVAL
+    case .readOnly: EROFS
+    case .tooManyLinks: EMLINK
+    case .noAttribute: ENODATA
+    case .tooLarge: ERANGE
+    case .accessDenied: EACCES
+    case .notPermitted: EPERM
     }
   }
 }

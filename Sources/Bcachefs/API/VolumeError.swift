@@ -43,6 +43,31 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case cancelled
     /// The driver found the data lost and marked it so: what stands there is not what was written.
     case poisoned
+    /// There is something of that name already, or an attribute (EEXIST).
+    case exists
+    /// A directory with names in it was to be removed, or replaced (ENOTEMPTY).
+    case notEmpty
+    /// What would have to reach from one subvolume into another, or change the options of a
+    /// directory and all below it (EXDEV).
+    case crossSubvolume
+    /// A directory would be moved below itself (EINVAL).
+    case loop
+    /// A subvolume that nobody may change (EROFS).
+    case readOnly
+    /// One name more than can be counted (EMLINK).
+    case tooManyLinks
+    /// An argument that makes no sense: a name with a slash, an option without such a value
+    /// (EINVAL).
+    case invalid
+    /// No such extended attribute (ENODATA).
+    case noAttribute
+    /// An attribute that does not fit a key, or more names of attributes than one answer may have
+    /// (ERANGE).
+    case tooLarge
+    /// A default ACL for what is no directory (EACCES).
+    case accessDenied
+    /// A file that is immutable or may only grow, or a link to a directory (EPERM).
+    case notPermitted
   }
 
   /// What to act on.

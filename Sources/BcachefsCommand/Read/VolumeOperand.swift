@@ -139,7 +139,11 @@ extension CommandFailure {
       case .locked: .noPermission
       case .notAVolume, .corrupt, .allCopiesBad, .poisoned, .limit: .badData
       case .device: .inputOutput
-      case .noSpace: .cannotCreate
+      case .noSpace, .exists, .notEmpty, .crossSubvolume, .loop, .readOnly, .tooManyLinks,
+        .tooLarge:
+        .cannotCreate
+      case .invalid, .noAttribute: .usage
+      case .notPermitted, .accessDenied: .noPermission
       case .cancelled: .temporary
       }
     var advice: String?
