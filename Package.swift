@@ -90,6 +90,10 @@ let package = Package(
       dependencies: ["BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CTestSupport"],
       path: "Tests/TestSupport",
       swiftSettings: testSettings),
+    .target(
+      name: "FileModel", dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport"],
+      path: "Tests/FileModel",
+      swiftSettings: testSettings),
     .testTarget(
       name: "SupportTests", dependencies: ["BcachefsSupport", "TestSupport"],
       swiftSettings: testSettings),
@@ -105,7 +109,7 @@ let package = Package(
       name: "EngineTests",
       dependencies: [
         "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
-        "TestSupport",
+        "FileModel", "TestSupport",
       ],
       swiftSettings: testSettings),
     .testTarget(
@@ -125,7 +129,7 @@ let package = Package(
       name: "KernelTests",
       dependencies: [
         "Bcachefs", "BcachefsCommand", "BcachefsFormat", "BcachefsIO", "BcachefsSupport",
-        "TestSupport",
+        "FileModel", "TestSupport",
       ],
       exclude: ["guest"],
       swiftSettings: testSettings),

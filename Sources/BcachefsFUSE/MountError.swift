@@ -66,6 +66,7 @@ extension VolumeError.Code {
     case .noAttribute: ENODATA
     case .tooLarge: ERANGE
     case .fileTooLarge: EFBIG
+    case .accessDenied: EACCES
     case .notPermitted: EPERM
     }
   }

@@ -186,13 +186,7 @@ public final class Volume: Sendable {
   }
 
   /// Nanoseconds since 1970 from the volume's time.
-  func time(_ value: UInt64) -> Int64 {
-    let precision = max(Int64(superblock.timePrecision), 1)
-    let (nanoseconds, overflow) = Int64(bitPattern: value)
-      .multipliedReportingOverflow(by: precision)
-    guard !overflow else { return value >> 63 == 0 ? .max : .min }
-    return nanoseconds &+ Int64(bitPattern: superblock.timeBaseLow)
-  }
+  func time(_ value: UInt64) -> Int64 { VolumeTime(superblock).nanoseconds(value) }
 
   func directory(
     _ id: FileID
@@ -275,7 +269,7 @@ public final class Volume: Sendable {
     _ id: FileID
   ) throws(VolumeError) -> [(name: [UInt8], value: [UInt8])] {
     let inode = try inode(id)
-    return try xattrReader(id.subvolume).all(inode) + optionXattrs(inode)
+    return try xattrReader(id.subvolume).all(inode) + media.optionXattrs(inode)
   }
 
   /// The value of one extended attribute, by the name that Linux shows; nil if the file does not
@@ -288,7 +282,7 @@ public final class Volume: Sendable {
     guard FileOption.isShown(by: name) else {
       return try xattrReader(id.subvolume).value(of: name, inode)
     }
-    return optionXattrs(inode).first { $0.name == name }?.value
+    return media.optionXattrs(inode).first { $0.name == name }?.value
   }
 
   private func xattrReader(_ subvolumeID: UInt32) throws(VolumeError) -> XattrReader {

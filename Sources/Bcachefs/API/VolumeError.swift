@@ -66,6 +66,8 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case tooLarge
     /// A file would end behind where files can (EFBIG).
     case fileTooLarge
+    /// A default ACL for what is no directory (EACCES).
+    case accessDenied
     /// A file that is immutable or may only grow, or a link to a directory (EPERM).
     case notPermitted
   }

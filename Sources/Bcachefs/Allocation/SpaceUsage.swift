@@ -34,6 +34,7 @@ final class SpaceUsage: Sendable {
   private let data = Atomic<Int64>(0)
   private let nodes = Atomic<Int64>(0)
   private let reserved = Atomic<Int64>(0)
+  private let inodes = Atomic<Int64>(0)
   /// By device and data type.
   private let bucketCounts = InlineArray<1024, Atomic<Int64>> { _ in Atomic(0) }
   private let promised = Atomic<UInt64>(0)
@@ -73,6 +74,7 @@ final class SpaceUsage: Sendable {
     guard value.byteCount >= 8 else { return 0 }
     let delta = value[LEField<Int64>(0)]
     switch AccountingKey(position) {
+    case .nrInodes: inodes.wrappingAdd(delta, ordering: .relaxed)
     case .persistentReserved:
       reserved.wrappingAdd(delta, ordering: .relaxed)
       return delta
@@ -92,6 +94,9 @@ final class SpaceUsage: Sendable {
     }
     return 0
   }
+
+  /// Files, directories and all else with an inode, in all snapshots.
+  var inodeCount: UInt64 { UInt64(clamping: inodes.load(ordering: .relaxed)) }
 
   /// Buckets of a device that hold data of a type.
   func buckets(_ type: DataType, of device: UInt8) -> UInt64 {

@@ -31,13 +31,23 @@ public struct FileOption: Sendable, Equatable {
   public static func isShown(by attribute: [UInt8]) -> Bool {
     attribute.starts(with: ownPrefix.utf8) || attribute.starts(with: effectivePrefix.utf8)
   }
+
+  /// The option that an attribute sets; nil for one that shows what applies.
+  static func ownName(_ attribute: [UInt8]) -> String? {
+    guard attribute.starts(with: ownPrefix.utf8) else { return nil }
+    return String(decoding: attribute.dropFirst(ownPrefix.utf8.count), as: UTF8.self)
+  }
 }
 
 extension Volume {
   /// The options that apply to a file other than the volume's own, in the format's order.
   ///
   /// - Complexity: no I/O.
-  public func options(of inode: Inode) -> [FileOption] {
+  public func options(of inode: Inode) -> [FileOption] { media.options(of: inode) }
+}
+
+extension VolumeMedia {
+  func options(of inode: Inode) -> [FileOption] {
     inode.options.map { option, value, isSetHere in
       let name = option.description
       let text = VolumeOption(named: name)?.text(value) { self.targetText($0) } ?? "\(value)"
@@ -48,7 +58,7 @@ extension Volume {
   /// A target as a mounted volume names it: `/dev/sdb`, a label, `none`.
   func targetText(_ target: DiskTarget) -> String {
     guard case .device(let index) = target.kind else { return superblock.targetText(target) }
-    if let device = media.device(index) { return device.name }
+    if let device = device(index) { return device.name }
     let isMember = superblock.member(at: Int(index))?.isAlive ?? false
     return "\(isMember ? "offline" : "invalid") device \(index)"
   }

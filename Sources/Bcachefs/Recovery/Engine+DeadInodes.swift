@@ -5,8 +5,9 @@
 // How it works
 //   1. The deleted_inodes btree names them, each in one snapshot. What it names wrongly is only
 //      taken out of it, and counted as a finding.
-//   2. Extents, names and attributes go first, some in a transaction; the inode last. Its place
-//      keeps the generation, so that handles to the old file do not lead to a new one.
+//   2. Extents, names and attributes go first, some in a transaction; the inode last, in one in
+//      which nothing else is left. Its place keeps the generation, so that handles to the old file
+//      do not lead to a new one.
 // Invariants
 //   (1) An inode goes when nothing is left of it: whoever is interrupted here is named still.
 // Locks: as all transactions.
@@ -51,24 +52,19 @@ extension Engine {
     }
   }
 
-  /// Deletes an inode and all that belongs to it, as its snapshot sees it.
-  private func deleteInode(_ place: BPos) throws(VolumeError) {
-    for btree in [BTreeID.extents, .dirents, .xattrs] {
-      while try run(
-        "inode_rm", watermark: .reclaim,
-        { (transaction) throws(TransactionError) in
-          try transaction.deleteSome(btree, of: place)
-        })
-      {}
-    }
-    try run("inode_rm", watermark: .reclaim) { (transaction) throws(TransactionError) in
-      guard let found = try transaction.lookup(.inodes, place, .intent) else { return }
-      let words = InlineArray<1, UInt64>(
-        repeating: UInt64(try Transaction.inode(found).generation &+ 1).littleEndian)
-      unsafe transaction.update(
-        .inodes, BKey(type: .inodeGeneration, position: place, valueU64s: 1), words.span.bytes)
-      try transaction.commit()
-    }
+  /// Deletes an inode that is marked as unlinked and all that belongs to it, as its snapshot sees
+  /// it. Nobody has it open, or opens it.
+  ///
+  /// - Throws: what transactions throw.
+  func deleteInode(_ place: BPos) throws(VolumeError) {
+    while try run(
+      "inode_rm", watermark: .reclaim,
+      { (transaction) throws(TransactionError) in
+        let hasMore = try transaction.deleteSome(of: place)
+        try transaction.commit()
+        return hasMore
+      })
+    {}
   }
 }
 
@@ -83,23 +79,37 @@ extension Transaction {
       return .deleted_inode_missing
     }
     let inode = try Self.inode(found)
-    if inode.isDirectory {
-      var walk = SnapshotWalk(.dirents, place.offset, from: 0, snapshot: place.snapshot)
-      if try next(&walk) != nil { return .deleted_inode_is_dir }
+    if inode.isDirectory, try !isEmpty(place.offset, subvolume: 0, place.snapshot) {
+      return .deleted_inode_is_dir
     }
     guard inode.flags.contains(.unlinked) else { return .deleted_inode_not_unlinked }
     return inode.flags.contains(.hasChildSnapshot) ? .deleted_inode_has_child_snapshots : nil
   }
 
-  /// Deletes some of an inode's keys, and commits.
+  /// Deletes some of an inode's keys, and, when nothing is left of it, the inode. One that has a
+  /// name again, or is gone, stays as it is.
   ///
-  /// - Returns: False when there are no more.
-  fileprivate func deleteSome(
-    _ btree: BTreeID, of place: BPos
-  ) throws(TransactionError) -> Bool {
+  /// - Returns: Whether there is more to delete.
+  fileprivate func deleteSome(of place: BPos) throws(TransactionError) -> Bool {
+    guard let inode = try findInode(place.offset, place.snapshot, .intent),
+      inode.flags.contains(.unlinked)
+    else { return false }
+    var left = Self.keysAtOnce
+    for btree in [BTreeID.extents, .dirents, .xattrs] {
+      try delete(from: btree, of: place, atMost: &left)
+    }
+    guard left > 0 else { return true }
+    put(.inodes, .inodeGeneration, place, 1) {
+      $0[LEField<UInt32>(0)] = inode.generation &+ 1
+    }
+    return false
+  }
+
+  private func delete(
+    from btree: BTreeID, of place: BPos, atMost left: inout Int
+  ) throws(TransactionError) {
     var walk = SnapshotWalk(
       btree, place.offset, from: 0, snapshot: place.snapshot, mode: .intent)
-    var left = Self.keysAtOnce
     while left > 0, let found = try next(&walk) {
       let key = found.key
       let position = BPos(place.offset, key.position.offset, place.snapshot)
@@ -112,8 +122,6 @@ extension Transaction {
       }
       left -= 1
     }
-    try commit()
-    return left == 0
   }
 
   private static var keysAtOnce: Int { 16 }

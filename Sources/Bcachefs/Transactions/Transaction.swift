@@ -251,24 +251,37 @@ final class Transaction: @unchecked Sendable {
       _unsafeStart: UnsafeMutableRawPointer(words), byteCount: Int(key.u64s) &* 8)
     key.encode(into: &bytes)
     bytes.copy(value, to: BKey.Layout.byteCount)
-    var flags = flags
-    if btree.isWriteBuffered, level == 0, !flags.contains(.notJournalled) {
-      flags.insert(.buffered)
-    }
-    unsafe insert(TransactionUpdate(btree, level, flags, key.position, words))
+    unsafe insert(
+      TransactionUpdate(btree, level, Self.flags(flags, btree, level), key.position, words))
   }
 
-  /// Sets a key to a value that `encode` writes into zeroed words; for what is no hot path.
-  func put(
+  /// Sets a key to a value that `encode` writes into zeroed words, where they will stay.
+  ///
+  /// - Throws: what `encode` throws; nothing is set then.
+  @inline(__always)
+  func put<Failure: Error>(
     _ btree: BTreeID, _ type: BKeyType, _ position: BPos, _ u64s: Int,
-    flags: TransactionUpdate.Flags = [], _ encode: (inout MutableRawSpan) -> Void
-  ) {
-    let value = HeapBuffer(byteCount: u64s * 8, alignment: 8)
-    var bytes = value.mutableBytes
-    bytes.zero(0..<bytes.byteCount)
-    encode(&bytes)
-    update(
-      btree, BKey(type: type, position: position, valueU64s: u64s), bytes.bytes, flags: flags)
+    flags: TransactionUpdate.Flags = [],
+    _ encode: (inout MutableRawSpan) throws(Failure) -> Void
+  ) throws(Failure) {
+    let key = BKey(type: type, position: position, valueU64s: u64s)
+    let words = unsafe arena.take(words: Int(key.u64s))
+    var bytes = unsafe MutableRawSpan(
+      _unsafeStart: UnsafeMutableRawPointer(words), byteCount: BKey.Layout.byteCount)
+    key.encode(into: &bytes)
+    var value = unsafe MutableRawSpan(
+      _unsafeStart: UnsafeMutableRawPointer(words + BKey.headerU64s), byteCount: u64s &* 8)
+    value.zero(0..<value.byteCount)
+    try encode(&value)
+    unsafe insert(TransactionUpdate(btree, 0, Self.flags(flags, btree, 0), position, words))
+  }
+
+  /// What is known of an update beside what its maker says.
+  @inline(__always) private static func flags(
+    _ flags: TransactionUpdate.Flags, _ btree: BTreeID, _ level: Int
+  ) -> TransactionUpdate.Flags {
+    btree.isWriteBuffered && level == 0 && !flags.contains(.notJournalled)
+      ? flags.union(.buffered) : flags
   }
 
   /// Removes the key at a position.

@@ -143,7 +143,7 @@ extension CommandFailure {
         .tooLarge, .fileTooLarge:
         .cannotCreate
       case .invalid, .noAttribute: .usage
-      case .notPermitted: .noPermission
+      case .notPermitted, .accessDenied: .noPermission
       case .cancelled: .temporary
       }
     var advice: String?

@@ -40,3 +40,66 @@ extension Inode {
     }
   }
 }
+
+// MARK: - Setting
+
+extension Inode {
+  /// Sets an option of version 1.13, or leaves it to the volume.
+  ///
+  /// - Parameters:
+  ///   - value: nil: the volume's applies.
+  ///   - isSetHere: Whether it was set on this inode; if not, it follows the directory's.
+  /// - Returns: false for an option of a newer format, and for a value that its field is too narrow
+  ///   for; nothing is changed then.
+  public mutating func setOption(
+    _ option: InodeOption, to value: UInt64?, isSetHere: Bool
+  ) -> Bool {
+    guard let bits = option.fieldBits, value.map({ $0 < 1 << UInt64(bits) - 1 }) ?? true else {
+      return false
+    }
+    store(option, value.map { $0 + 1 } ?? 0)
+    let bit = UInt16(1) << UInt16(option.rawValue)
+    fieldsSet = isSetHere ? fieldsSet | bit : fieldsSet & ~bit
+    return true
+  }
+
+  /// Takes all options from the directory that the inode is made in.
+  public mutating func takeOptions(of directory: Inode) {
+    for option in Inode.nativeOptions { store(option, directory.stored(option)) }
+  }
+
+  /// Makes the options that were not set on this inode those of a directory
+  /// (`bch2_reinherit_attrs`).
+  ///
+  /// - Returns: whether one of them was another one.
+  public mutating func inheritOptions(of directory: Inode) -> Bool {
+    var isChanged = false
+    for option in Inode.nativeOptions where !isSetHere(option) {
+      guard stored(option) != directory.stored(option) else { continue }
+      store(option, directory.stored(option))
+      isChanged = true
+    }
+    return isChanged
+  }
+
+  private static var nativeOptions: LazyMapSequence<Range<UInt8>, InodeOption> {
+    (0..<UInt8(InodeOption.nativeCount)).lazy.map { InodeOption(rawValue: $0) }
+  }
+
+  /// Sets an option's field; what does not fit was refused before.
+  private mutating func store(_ option: InodeOption, _ stored: UInt64) {
+    switch option.rawValue {
+    case 0: dataChecksum = UInt8(truncatingIfNeeded: stored)
+    case 1: compression = UInt8(truncatingIfNeeded: stored)
+    case 2: project = UInt32(truncatingIfNeeded: stored)
+    case 3: backgroundCompression = UInt8(truncatingIfNeeded: stored)
+    case 4: dataReplicas = UInt8(truncatingIfNeeded: stored)
+    case 5: promoteTarget = UInt16(truncatingIfNeeded: stored)
+    case 6: foregroundTarget = UInt16(truncatingIfNeeded: stored)
+    case 7: backgroundTarget = UInt16(truncatingIfNeeded: stored)
+    case 8: erasureCode = UInt16(truncatingIfNeeded: stored)
+    case 9: nocow = UInt8(truncatingIfNeeded: stored)
+    default: break
+    }
+  }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+// What callers say of files that are to be made or changed.
+
+public import BcachefsFormat
+
+/// A file, directory or anything else that is to be made.
+public struct FileCreation: Sendable {
+  /// What it is to be.
+  public var kind: FileKind
+  /// The lower twelve bits of `st_mode`, before the umask.
+  public var permissions: UInt16
+  /// Bits that are taken away, unless the directory has a default ACL, which then says so.
+  public var umask: UInt16 = 0
+  /// The owner.
+  public var uid: UInt32 = 0
+  /// The group; a directory with the set-group-ID bit gives its own instead.
+  public var gid: UInt32 = 0
+  /// Of a device node, below 4096.
+  public var deviceMajor: UInt32 = 0
+  /// Of a device node, below 2^20.
+  public var deviceMinor: UInt32 = 0
+
+  /// A file of a kind, with permissions; the rest is zero.
+  public init(_ kind: FileKind, permissions: UInt16) {
+    self.kind = kind
+    self.permissions = permissions
+  }
+}
+
+/// Attributes of a file that are to change; nil ones stay. Who may do so is the caller's to know.
+public struct AttributeChange: Sendable {
+  /// The lower twelve bits of `st_mode`; an access ACL follows them.
+  public var permissions: UInt16?
+  /// The owner.
+  public var uid: UInt32?
+  /// The group.
+  public var gid: UInt32?
+  /// Nanoseconds since 1970.
+  public var accessTime: Int64?
+  /// Nanoseconds since 1970.
+  public var modificationTime: Int64?
+  /// Nanoseconds since 1970; nil: now.
+  public var changeTime: Int64?
+  /// Those of `immutable`, `append`, `nodump`, `noatime` and `sync` that it shall have.
+  public var flags: InodeFlags?
+
+  /// Nothing changes.
+  public init() {}
+
+  /// Flags that a caller may set and clear (`bch_flags_to_uflags`).
+  static let settableFlags: InodeFlags = [.immutable, .append, .nodump, .noatime, .sync]
+
+  /// Whether it changes what an immutable file keeps.
+  var needsMutableFile: Bool {
+    permissions != nil || uid != nil || gid != nil || accessTime != nil || modificationTime != nil
+  }
+}
+
+/// How a file is to be renamed; as the flags of renameat2(2).
+public struct RenameFlags: OptionSet, Sendable {
+  /// As in `RENAME_*`.
+  public let rawValue: UInt32
+
+  /// Flags by their bits.
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+  /// `RENAME_NOREPLACE`: only where nothing has the new name.
+  public static let noReplace = RenameFlags(rawValue: 1)
+  /// `RENAME_EXCHANGE`: both names are there, and change places.
+  public static let exchange = RenameFlags(rawValue: 2)
+  /// `RENAME_WHITEOUT`: the old name stays, as that of a whiteout of overlayfs.
+  public static let whiteout = RenameFlags(rawValue: 4)
+}
+
+/// Whether an attribute has to be new, or there, when it is set.
+public enum XattrCondition: Sendable {
+  case any
+  /// `XATTR_CREATE`
+  case new
+  /// `XATTR_REPLACE`
+  case present
+}
+
+/// What operations are given from outside: time, randomness, and what the volume has for all.
+struct OperationSetting {
+  /// In the volume's units.
+  let now: UInt64
+  /// The secret of a new inode's hashes.
+  let hashSeed: UInt64
+  /// How new inodes hash names.
+  let stringHash: UInt8
+  let usesACLs: Bool
+  let numbers: InodeNumbers
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+// Symbolic links.
+//
+// How it works
+//   1. A target that fits a key is in the extents btree itself, and made in one transaction with the
+//      link. The driver does the same with what is written to a link.
+//   2. A longer one is data like any other file's: the link is made without a name, gets its data,
+//      then its name. So no link is seen without its target.
+// Source: fs.c (bch2_symlink), io_write.c (bch2_write_data_inline).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension FileSystem {
+  /// The longest target, in bytes (`PATH_MAX` without its zero).
+  static var targetMaxByteCount: Int { 4095 }
+
+  /// Makes a symbolic link.
+  ///
+  /// - Parameters:
+  ///   - creation: Of which owner and group count.
+  /// - Throws: `.invalid` for an empty target and one with a zero in it, `.nameTooLong` beyond 4095
+  ///   bytes; else as `create`.
+  public func makeLink(
+    _ name: [UInt8], to target: [UInt8], in parent: FileID,
+    _ creation: FileCreation = FileCreation(.symbolicLink, permissions: 0o777)
+  ) throws(VolumeError) -> FileAttributes {
+    guard target.count <= Self.targetMaxByteCount else { throw VolumeError(.nameTooLong) }
+    guard !target.isEmpty, !target.contains(0) else { throw VolumeError(.invalid) }
+    var creation = creation
+    creation.kind = .symbolicLink
+    creation.permissions = 0o777
+    guard target.count <= inlineTargetMaxByteCount else {
+      return try makeLongLink(name, to: target, in: parent, creation)
+    }
+    try markInlineData()
+    let setting = setting()
+    let blockBytes = Int(engine.media.superblock.blockSizeSectors) * 512
+    let inode = try engine.run("symlink") {
+      [creation] (transaction) throws(TransactionError) in
+      var inode = try transaction.create(name, in: parent, creation, setting)
+      try transaction.putInlineTarget(target, &inode, blockBytes: blockBytes)
+      try transaction.commit()
+      return inode
+    }
+    return attributes(FileID(subvolume: parent.subvolume, inode: inode.number), inode)
+  }
+
+  /// A symbolic link's target.
+  ///
+  /// - Throws: `.wrongType` for another kind of file; `.notFound`.
+  public func target(of id: FileID) throws(VolumeError) -> [UInt8] {
+    let inline = try engine.run("readlink") {
+      (transaction) throws(TransactionError) -> [UInt8]? in
+      let snapshot = try transaction.subvolume(id.subvolume).snapshot
+      let inode = try transaction.inode(id.inode, snapshot)
+      guard FileKind(inode) == .symbolicLink else { throw .failed(VolumeError(.wrongType)) }
+      return try transaction.inlineTarget(of: inode, snapshot)
+    }
+    guard let inline else { return try readLongTarget(of: id) }
+    return inline
+  }
+
+  /// What a key of type inline_data may hold of a file; 0 where the volume is to have none.
+  var inlineTargetMaxByteCount: Int {
+    guard engine.media.options.isOn(.inlineData) else { return 0 }
+    return min(Int(engine.media.superblock.blockSizeSectors) * 512 / 2, 1024)
+  }
+
+  /// Has the superblock say that there are such keys, before there are.
+  private func markInlineData() throws(VolumeError) {
+    guard !engine.store.superblock.featureMask.contains(.inlineData) else { return }
+    try engine.store.update { $0.featureMask.insert(.inlineData) }
+  }
+
+  private func makeLongLink(
+    _ name: [UInt8], to target: [UInt8], in parent: FileID, _ creation: FileCreation
+  ) throws(VolumeError) -> FileAttributes {
+    let made = try createUnnamed(in: parent, creation)
+    let linked: FileAttributes
+    do throws(VolumeError) {
+      try writeLongTarget(target, of: made.id)
+      linked = try link(made.id, as: name, in: parent)
+    } catch {
+      try letGo(made.id)
+      throw error
+    }
+    try letGo(made.id)
+    return linked
+  }
+
+  /// Writes the target of a symbolic link that has no name yet, as the contents of a file are
+  /// written; its size is that of the target.
+  ///
+  /// - Throws: `.unsupported`: contents of files are not written here.
+  private func writeLongTarget(_ target: [UInt8], of id: FileID) throws(VolumeError) {
+    throw VolumeError(
+      .unsupported,
+      "a symbolic link of \(target.count) bytes, of which \(inlineTargetMaxByteCount) fit a key")
+  }
+
+  /// Reads the target of a symbolic link that is not in a key, as the contents of a file are read.
+  ///
+  /// - Throws: `.unsupported`: contents of files are not read here.
+  private func readLongTarget(of id: FileID) throws(VolumeError) -> [UInt8] {
+    throw VolumeError(
+      .unsupported, "the target of symbolic link \(id.inode) is in an extent of its own")
+  }
+}

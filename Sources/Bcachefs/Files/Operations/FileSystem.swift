@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+// A volume whose files can be changed.
+//
+// How it works
+//   1. Each operation is one transaction: it happens whole or not at all, and once it has returned
+//      every later one sees it. Durable it is with the journal's next flush, or `sync`.
+//   2. The operations themselves are extensions of `Transaction`, and can be put together; here they
+//      are run, and what has to happen after the commit is done: files without a name are deleted
+//      when nobody holds them (FileSystem+Holding.swift).
+//   3. In memory are who holds which file, and where to look for inode numbers. All else is in the
+//      btrees, whose nodes are the cache.
+// Invariants
+//   (1) Nothing in memory here has to survive: a volume that was never closed is the same without.
+//   (2) Who may do what is the caller's to know. Only what Linux asks of files for everybody is
+//       refused: changes of what is immutable, names below what may only grow.
+// Locks: none of its own; see `OpenFiles`. Every call blocks, and may come from any thread.
+// Source: fs.c.
+
+public import BcachefsFormat
+internal import BcachefsIO
+public import BcachefsSupport
+internal import Synchronization
+
+/// What a volume is opened with for changes.
+public struct FileSystemOptions: Sendable {
+  /// Over those of the superblock, as mount options are.
+  public var volume = VolumeOptions()
+  /// How an encrypted volume is unlocked.
+  public var unlock = UnlockSource.keyring
+  /// Where time comes from.
+  public var clocks = Clocks.system
+  /// What btree nodes in memory should take together, in bytes.
+  public var cacheBytes = 256 << 20
+  /// Whether threads write nodes and journal in the background; without them whoever needs the
+  /// result does it.
+  public var startsThreads = true
+  /// Of all randomness: sequence numbers of nodes, secrets of hashes.
+  public var seed: UInt64
+
+  /// The defaults, with a seed.
+  public init(seed: UInt64) { self.seed = seed }
+}
+
+/// A volume that is open for changes of its files and directories.
+///
+/// Files are named by subvolume and inode number (`FileID`). Every call blocks until it is done, and
+/// may come from any thread. Errors have codes that stand for those of POSIX
+/// (`VolumeError.Code`); besides those that are told, any call can fail with what reading and
+/// writing btrees does: `.allCopiesBad`, `.corrupt`, `.device`, `.noSpace`.
+public final class FileSystem: Sendable {
+  let engine: Engine
+  let openFiles = OpenFiles()
+  let numbers: InodeNumbers
+  let time: VolumeTime
+  private let stringHash: UInt8
+  let usesACLs: Bool
+
+  /// Takes over an engine that nobody else closes.
+  init(_ engine: Engine) {
+    self.engine = engine
+    let (superblock, options) = (engine.media.superblock, engine.media.options)
+    numbers = InodeNumbers(options)
+    time = VolumeTime(superblock)
+    let option = StringHashOption(rawValue: UInt8(truncatingIfNeeded: options[.strHash]))
+    let type = option.type(newSiphash: superblock.featureMask.contains(.newSiphash))
+    stringHash = (type ?? .siphash).rawValue
+    usesACLs = options.isOn(.acl)
+  }
+
+  /// Opens a volume for changes; one that was formatted and never opened becomes a filesystem.
+  ///
+  /// - Throws: `.unsupported` for what this program cannot write to; what opening devices, reading
+  ///   the journal and writing the superblock throws. Where it was refused nothing was written.
+  public static func open(
+    _ sources: VolumeSources, _ options: FileSystemOptions
+  ) throws(VolumeError) -> FileSystem {
+    let volume = try VolumeOpener.openForWriting(
+      sources, options: options.volume, unlock: options.unlock, clocks: options.clocks)
+    let engine = try Engine.open(
+      volume,
+      EngineOptions(
+        cacheBytes: options.cacheBytes, versionUpgrade: VolumeOpener.policy(options.volume),
+        seed: options.seed))
+    if options.startsThreads { engine.startThreads() }
+    return FileSystem(engine)
+  }
+
+  /// Deletes files without a name that are still held, writes everything, and closes the volume.
+  /// Nobody uses it any more.
+  ///
+  /// - Throws: why it could not be written; the volume is as after a crash then.
+  public func close() throws(VolumeError) {
+    for id in openFiles.takeUnlinked() { try delete(id) }
+    try engine.close()
+    for device in engine.media.devices {
+      do throws(DeviceError) { try device?.close() } catch { throw VolumeError(error) }
+    }
+  }
+
+  /// Makes everything durable that was done before.
+  ///
+  /// - Throws: why nothing is written any more.
+  public func sync() throws(VolumeError) {
+    try engine.journal.flush(upTo: engine.journal.currentSequence)
+  }
+
+  /// The root directory.
+  public var root: FileID { FileID(subvolume: Subvolume.root, inode: Positions.rootInode) }
+
+  /// What an operation is given that begins now.
+  func setting() -> OperationSetting {
+    OperationSetting(
+      now: time.units(engine.media.clocks.wallNanoseconds()), hashSeed: engine.nextNodeSequence(),
+      stringHash: stringHash, usesACLs: usesACLs, numbers: numbers)
+  }
+
+  /// What stat(2) tells of an inode.
+  func attributes(_ id: FileID, _ inode: Inode) -> FileAttributes {
+    FileAttributes(
+      id: id, inode: inode, accessTime: time.nanoseconds(inode.atime),
+      modificationTime: time.nanoseconds(inode.mtime), changeTime: time.nanoseconds(inode.ctime),
+      birthTime: time.nanoseconds(inode.otime))
+  }
+}
