@@ -22,7 +22,12 @@ public struct Mount: Sendable {
   /// Threads that answer requests.
   public static let threads: UInt32 = 10
 
-  private let volume: Volume
+  private enum Subject {
+    case volume(Volume)
+    case system(FileSystem)
+  }
+
+  private let subject: Subject
   private let source: String
   private let directory: String
   private let options: MountOptions
@@ -34,12 +39,26 @@ public struct Mount: Sendable {
   public init(
     _ volume: Volume, source: String, directory: String, options: MountOptions
   ) throws(MountError) {
+    try self.init(.volume(volume), source: source, directory: directory, options: options)
+  }
+
+  /// The same for a volume that is open for changes. Whoever opened it closes it, when it is not
+  /// served any more.
+  public init(
+    _ system: FileSystem, source: String, directory: String, options: MountOptions
+  ) throws(MountError) {
+    try self.init(.system(system), source: source, directory: directory, options: options)
+  }
+
+  private init(
+    _ subject: Subject, source: String, directory: String, options: MountOptions
+  ) throws(MountError) {
     guard let real = unsafe realpath(directory, nil) else {
       throw MountError(.usage, "\(directory): \(unsafe String(cString: strerror(errno)))")
     }
     defer { unsafe free(real) }
     self.directory = unsafe String(cString: real)
-    self.volume = volume
+    self.subject = subject
     self.source = source
     self.options = options
   }
@@ -54,10 +73,22 @@ public struct Mount: Sendable {
     log: @escaping @Sendable (String) -> Void, becameReady: @escaping @Sendable () -> Void = {}
   ) throws(MountError) {
     let directory = directory
-    let server = VolumeServer(
-      volume, root: try root(), log: log, becameReady: becameReady,
-      firstRequest: { ReadAhead.raise(for: directory, toBytes: VolumeServer.maxReadBytes) })
-    let session = unsafe try newSession(server)
+    let root = try root()
+    let firstRequest = {
+      @Sendable in ReadAhead.raise(for: directory, toBytes: VolumeServer.maxReadBytes)
+    }
+    let (server, table): (AnyObject, fuse_lowlevel_ops)
+    switch subject {
+    case .volume(let volume):
+      server = VolumeServer(
+        volume, root: root, log: log, becameReady: becameReady, firstRequest: firstRequest)
+      table = Operations.table()
+    case .system(let system):
+      server = FileServer(
+        system, root: root, log: log, becameReady: becameReady, firstRequest: firstRequest)
+      table = FileOperations.table()
+    }
+    let session = unsafe try newSession(server, table)
     // libfuse has the server by a plain pointer.
     defer { withExtendedLifetime(server) {} }
     defer { unsafe fuse_session_destroy(session) }
@@ -107,23 +138,36 @@ public struct Mount: Sendable {
 
   /// What the mount shows as its root.
   private func root() throws(MountError) -> FileID {
-    guard let path = options.subvolume else { return volume.root }
     do throws(VolumeError) {
-      let file = try volume.resolve(path)
-      guard try volume.inode(file).isDirectory else {
-        throw VolumeError(.notADirectory, "it is not a directory")
+      switch subject {
+      case .volume(let volume):
+        guard let path = options.subvolume else { return volume.root }
+        let file = try volume.resolve(path)
+        guard try volume.inode(file).isDirectory else {
+          throw VolumeError(.notADirectory, "it is not a directory")
+        }
+        return file
+      case .system(let system):
+        guard let path = options.subvolume else { return system.root }
+        let found = try system.resolve(path)
+        guard found.inode.isDirectory else {
+          throw VolumeError(.notADirectory, "it is not a directory")
+        }
+        return found.id
       }
-      return file
     } catch {
+      let path = options.subvolume ?? "/"
       throw MountError(.usage, "option subvol=\(path): \(error)")
     }
   }
 
-  private func newSession(_ server: VolumeServer) throws(MountError) -> OpaquePointer {
+  private func newSession(
+    _ server: AnyObject, _ operations: fuse_lowlevel_ops
+  ) throws(MountError) -> OpaquePointer {
     let list = options.sessionOptions(source: source, isRoot: geteuid() == 0)
     var words = unsafe ["bcachefs", "-o", list].map { (word: String) in unsafe strdup(word) }
     defer { unsafe words.forEach { unsafe free($0) } }
-    var operations = Operations.table()
+    var operations = operations
     let session = unsafe cfuse_session_new(
       Int32(words.count), &words, &operations, Unmanaged.passUnretained(server).toOpaque())
     guard let session = unsafe session else {

@@ -7,7 +7,7 @@
 //      systemd.
 //   2. What is in none of these is refused by its name.
 // Invariants
-//   (1) `ro` is among them: what was not asked to be read-only is refused, never mounted so.
+//   (1) What was asked to be read-only is mounted so; all else is for reading and writing.
 
 public import BcachefsFormat
 
@@ -24,7 +24,8 @@ public struct MountOptions: Sendable, Hashable {
   public var kernelOptions: [String] = []
   /// Options for the engine.
   public var volumeOptions = VolumeOptions()
-  private var isReadOnly = false
+  /// Whether nothing is to be changed.
+  public private(set) var isReadOnly = false
 
   private enum Meaning {
     case readOnly, readWrite, subvolume, passphraseFile, allowOther, noAllowOther
@@ -50,6 +51,14 @@ public struct MountOptions: Sendable, Hashable {
   private static let openingOptions: [VolumeOption] = [
     .degraded, .veryDegraded, .noSplitbrainCheck, .sb,
   ]
+  /// Volume options that decide how files are stored, and how the volume is written to.
+  private static let writingOptions: [VolumeOption] = [
+    .versionUpgrade, .dataChecksum, .metadataChecksum, .compression, .backgroundCompression,
+    .dataReplicas, .metadataReplicas, .foregroundTarget, .backgroundTarget, .promoteTarget,
+    .metadataTarget, .nocow, .inlineData, .strHash, .journalFlushDelay, .journalReclaimDelay,
+    .journalTransactionNames, .gcReservePercent, .gcReserveBytes, .shardInodeNumbers,
+    .inodes32Bit, .discard,
+  ]
   /// Volume options that ask for what reading without a write is anyway.
   private static let fulfilledOptions: [VolumeOption] = [
     .readOnly, .nochanges, .noexcl, .verbose, .acl,
@@ -57,7 +66,8 @@ public struct MountOptions: Sendable, Hashable {
 
   /// What there is to say about options, for help: each with its name as it is written.
   public static let help: [(name: String, text: String)] = [
-    ("ro", "read-only; must be said"),
+    ("ro", "read-only: nothing is written to the devices, whatever state they are in"),
+    ("rw", "for reading and writing (the default)"),
     ("subvol=PATH", "show this directory of the volume as the mount's root"),
     ("passphrase_file=FILE", "unlock with the first line of FILE"),
     ("degraded", "go on when members are missing whose data others have, too"),
@@ -76,13 +86,13 @@ public struct MountOptions: Sendable, Hashable {
   public var optionsWithoutEffect: [String] {
     volumeOptions.definedOptions.filter {
       !Self.openingOptions.contains($0) && !Self.fulfilledOptions.contains($0)
+        && (isReadOnly || !Self.writingOptions.contains($0))
     }.map(\.name)
   }
 
   /// - Parameter lists: Each `NAME[=VALUE],...`; later ones win.
-  /// - Throws: `.usage`: an unknown option, a bad value, a mount that is not read-only.
+  /// - Throws: `.usage`: an unknown option or a bad value.
   public init(parsing lists: [String]) throws(MountError) {
-    var isReadWrite = false
     for part in lists.joined(separator: ",").split(separator: ",") {
       let fields = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(fields[0])
@@ -95,7 +105,6 @@ public struct MountOptions: Sendable, Hashable {
       switch meaning {
       case .readOnly, .readWrite:
         isReadOnly = meaning == .readOnly
-        isReadWrite = meaning == .readWrite
       case .subvolume: subvolume = try Self.required(name, value)
       case .passphraseFile: passphraseFile = try Self.required(name, value)
       case .allowOther: allowOther = true
@@ -105,13 +114,6 @@ public struct MountOptions: Sendable, Hashable {
       }
     }
     if volumeOptions.isOn(.readOnly) { isReadOnly = true }
-    guard isReadOnly else {
-      throw MountError(
-        .usage,
-        isReadWrite
-          ? "option rw: this program mounts read-only; say -o ro"
-          : "this program mounts read-only, and that must be asked for: -o ro")
-    }
   }
 
   private static func required(
@@ -141,7 +143,9 @@ public struct MountOptions: Sendable, Hashable {
   ///   - source: What /proc/mounts shows as the device.
   ///   - isRoot: Whether root mounts.
   func sessionOptions(source: String, isRoot: Bool) -> String {
-    var result = ["ro", "default_permissions", "max_read=\(VolumeServer.maxReadBytes)"]
+    var result = [
+      isReadOnly ? "ro" : "rw", "default_permissions", "max_read=\(VolumeServer.maxReadBytes)",
+    ]
     if allowOther ?? isRoot { result.append("allow_other") }
     result += kernelOptions
     var name = ""

@@ -13,12 +13,13 @@ private func serve(_ request: fuse_req_t?, _ body: (VolumeServer, Request) -> Vo
   unsafe body(server, Request(request))
 }
 
-private func bytes(_ text: UnsafePointer<CChar>?) -> [UInt8] {
-  guard let text = unsafe text else { return [] }
-  return unsafe [UInt8](UnsafeRawBufferPointer(start: text, count: strlen(text)))
-}
-
 enum Operations {
+  /// The bytes of a name.
+  static func bytes(_ text: UnsafePointer<CChar>?) -> [UInt8] {
+    guard let text = unsafe text else { return [] }
+    return unsafe [UInt8](UnsafeRawBufferPointer(start: text, count: strlen(text)))
+  }
+
   /// What a read-only volume answers; the rest libfuse answers with ENOSYS, after which the kernel
   /// no longer asks: access is checked by the kernel, and there is nothing to flush.
   static func table() -> fuse_lowlevel_ops {

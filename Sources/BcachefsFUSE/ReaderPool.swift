@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-// Open files and buffers for reading, used again by whatever thread reads next.
+// Open files, used again by whatever thread reads next.
 //
 // How it works
 //   1. The kernel is told that files need no opening, so nothing is kept for those it has open. A
 //      read takes an engine's handle of its file from the pool, or opens one, and gives it back.
 //   2. Handles that were used last stay; several of one file serve several threads.
-//   3. Buffers are a stack: the one used last is still in the processor's caches.
 // Invariants
-//   (1) A reader or buffer has one owner: the pool or the thread that took it.
-//   (2) The pool keeps at most `readerLimit` handles and `bufferLimit` buffers.
+//   (1) A reader has one owner: the pool or the thread that took it.
+//   (2) The pool keeps at most `readerLimit` handles.
 // Locks: one mutex for a search of that length.
 
 internal import Bcachefs
-internal import BcachefsSupport
 internal import Synchronization
 
 /// A file that is open for reading.
@@ -29,22 +27,16 @@ final class Reader: @unchecked Sendable {
 
 final class ReaderPool: Sendable {
   private static let readerLimit = 32
-  private static let bufferLimit = 16
 
   private struct State {
     /// Used last is last.
     var readers: [Reader] = []
-    var buffers: [HeapBuffer] = []
   }
 
   private let volume: Volume
-  private let bufferBytes: Int
   private let state = Mutex(State())
 
-  init(_ volume: Volume, bufferBytes: Int) {
-    self.volume = volume
-    self.bufferBytes = bufferBytes
-  }
+  init(_ volume: Volume) { self.volume = volume }
 
   /// Calls `body` with a handle of a file. When it throws, the handle is not used again.
   func withReader<Value>(
@@ -64,17 +56,5 @@ final class ReaderPool: Sendable {
     // Freed here, with no lock held.
     _ = evicted
     return value
-  }
-
-  /// Calls `body` with a buffer of at least `byteCount` bytes.
-  func withBuffer<Value>(_ byteCount: Int, _ body: (HeapBuffer) -> Value) -> Value {
-    guard byteCount <= bufferBytes else { return body(HeapBuffer(byteCount: byteCount)) }
-    let buffer = state.withLock { $0.buffers.popLast() } ?? HeapBuffer(byteCount: bufferBytes)
-    defer {
-      state.withLock { state in
-        if state.buffers.count < Self.bufferLimit { state.buffers.append(buffer) }
-      }
-    }
-    return body(buffer)
   }
 }

@@ -37,6 +37,14 @@ struct Request {
     return unsafe fuse_reply_entry(handle, &entry) == 0
   }
 
+  /// The same for a file that is open from then on.
+  func reply(_ entry: fuse_entry_param, _ info: inout fuse_file_info) -> Bool {
+    var entry = entry
+    return unsafe fuse_reply_create(handle, &entry, &info) == 0
+  }
+
+  func reply(written byteCount: Int) { _ = unsafe fuse_reply_write(handle, byteCount) }
+
   func reply(_ attributes: stat, timeoutSeconds: Double) {
     var attributes = attributes
     _ = unsafe fuse_reply_attr(handle, &attributes, timeoutSeconds)

@@ -30,6 +30,11 @@ extension VolumeServer {
   }
 
   private func status(of usage: VolumeUsage) -> statvfs {
+    Self.status(of: usage, blockBytes: blockBytes)
+  }
+
+  /// What statfs shows of a volume with blocks of so many bytes.
+  static func status(of usage: VolumeUsage, blockBytes: Int) -> statvfs {
     let free = usage.capacitySectors - min(usage.usedSectors, usage.capacitySectors)
     let sectorsPerBlock = UInt64(blockBytes / 512)
     var status = statvfs()

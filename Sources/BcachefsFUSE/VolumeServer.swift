@@ -12,7 +12,7 @@
 //   (1) Each request gets exactly one answer, whatever the engine throws.
 //   (2) A name is reported missing only if the directory says so: a name whose inode is missing is
 //       damage, and never remembered as missing.
-// Locks: those of NodeTable, ReaderPool and `space`, never across a call of the engine.
+// Locks: those of NodeTable, ReaderPool, BufferPool and `space`, never across a call of the engine.
 // Source: fuse_lowlevel.h, linux/fuse.h.
 
 internal import Bcachefs
@@ -36,6 +36,7 @@ final class VolumeServer: Sendable {
   let nodes: NodeTable
   let blockBytes: Int
   let readers: ReaderPool
+  let buffers: BufferPool
   let log: @Sendable (String) -> Void
   private let becameReady: @Sendable () -> Void
   private let firstRequest: @Sendable () -> Void
@@ -57,7 +58,8 @@ final class VolumeServer: Sendable {
     self.firstRequest = firstRequest
     nodes = NodeTable(root: root)
     blockBytes = max(Int(volume.superblock.blockSizeSectors) * 512, 512)
-    readers = ReaderPool(volume, bufferBytes: Self.maxReadBytes)
+    readers = ReaderPool(volume)
+    buffers = BufferPool(bufferBytes: Self.maxReadBytes)
   }
 
   /// Settles with the kernel what it may do without asking.
@@ -206,7 +208,7 @@ final class VolumeServer: Sendable {
   func read(_ request: Request, of node: UInt64, byteCount: Int, from offset: Int64) {
     guard let file = file(node, request) else { return }
     guard let offset = UInt64(exactly: offset) else { return request.fail(EINVAL) }
-    readers.withBuffer(byteCount) { buffer in
+    buffers.withBuffer(byteCount) { buffer in
       do throws(VolumeError) {
         let count = try readers.withReader(of: file) { (handle) throws(VolumeError) in
           var all = buffer.mutableBytes

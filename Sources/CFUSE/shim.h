@@ -67,6 +67,10 @@ static inline dev_t cfuse_device(uint32_t major_number, uint32_t minor_number) {
   return makedev(major_number, minor_number);
 }
 
+/// The parts of a device number that a system call was given.
+static inline uint32_t cfuse_device_major(dev_t device) { return major(device); }
+static inline uint32_t cfuse_device_minor(dev_t device) { return minor(device); }
+
 /// A pipe that programs run by this one do not get.
 static inline int cfuse_pipe(int ends[2]) {
   if (pipe(ends) != 0) return -1;

@@ -20,20 +20,22 @@ internal import Glibc
 enum MountCommand {
   static let spec = CommandSpec(
     name: "mount",
-    summary: "show a volume as a directory, read-only, through FUSE",
-    synopsis: "-o ro[,OPTION...] DEVICE[:DEVICE...] DIRECTORY",
+    summary: "mount a volume through FUSE",
+    synopsis: "[-o OPTION,...] DEVICE[:DEVICE...] DIRECTORY",
     text: [
-      "Mounts a volume by FUSE, on any kernel and without writing to its devices, and returns "
-        + "once it can be used. umount (or fusermount3 -u) ends it, and so do SIGTERM, SIGINT and "
-        + "SIGHUP. A volume that was never unmounted shows what its journal has; the journal stays "
-        + "as it is.",
+      "Mounts a volume by FUSE, on any kernel, and returns once it can be used. umount (or "
+        + "fusermount3 -u) ends it, and so do SIGTERM, SIGINT and SIGHUP: then everything is written "
+        + "and the volume is closed. What fsync has returned for is there whatever happens before. "
+        + "The format version stays what it is, unless -o version_upgrade says otherwise.",
+      "With -o ro nothing at all is written to the devices: a volume that was never unmounted "
+        + "shows what its journal has, and the journal stays as it is.",
       "An encrypted volume is unlocked by --passphrase_file, else by the key that unlock left in "
         + "the keyring, else the terminal is asked.",
       "Not only root may mount: it takes fusermount3, and a directory of one's own. Then nobody "
         + "else sees the mount, unless -o allow_other says so and /etc/fuse.conf has "
         + "user_allow_other.",
       "Installed as mount.fuse.bcachefs it serves mount(8) and fstab: a line with the type "
-        + "fuse.bcachefs and the option ro. Its exit codes are those of mount(8): 1 for a wrong "
+        + "fuse.bcachefs. Its exit codes are those of mount(8): 1 for a wrong "
         + "command line, 2 for what the system refused, 32 for everything else.",
     ],
     groups: [
@@ -56,7 +58,7 @@ enum MountCommand {
     ],
     terms: [TermGroup(title: "Mount options (-o)", terms: MountOptions.help)],
     examples: [
-      CommandExample(line: "bcachefs mount -o ro /dev/sdb:/dev/sdc /mnt", text: "Two devices:"),
+      CommandExample(line: "bcachefs mount /dev/sdb:/dev/sdc /mnt", text: "Two devices:"),
       CommandExample(
         line: "bcachefs mount -o ro,degraded UUID=5e44e763-138c-4413-a811-70815915da4a /mnt",
         text: "One that lost a device:"),
@@ -138,30 +140,65 @@ enum MountRun {
     let background = isForeground ? nil : try Background.start()
     let log = MountLog()
     for name in options.optionsWithoutEffect {
-      log.add("option \(name) has no effect: this mount only reads")
+      log.add("option \(name) has no effect on this mount")
     }
-    let volume = try open(source, options, unlock, log)
-    for line in volume.warnings { log.add(line) }
-    let mount = try Mount(volume, source: source, directory: directory, options: options)
-    try mount.serve(log: log.add) {
+    let becameReady = { @Sendable in
       guard let background else { return }
       log.detach()
       background.succeed()
     }
+    guard options.isReadOnly else {
+      return try runWriting(source, directory, options, unlock, log, becameReady)
+    }
+    let volume = try open(options, unlock) { (unlock) throws(VolumeError) in
+      try Volume.open(
+        VolumeSources(parsing: source), options: options.volumeOptions, unlock: unlock,
+        onDamage: log.add)
+    }
+    for line in volume.warnings { log.add(line) }
+    let mount = try Mount(volume, source: source, directory: directory, options: options)
+    try mount.serve(log: log.add, becameReady: becameReady)
   }
 
-  private static func open(
-    _ source: String, _ options: MountOptions, _ how: MountUnlock, _ log: MountLog
-  ) throws(VolumeError) -> Volume {
+  /// Mounts a volume for changes, serves it, and closes it.
+  private static func runWriting(
+    _ source: String, _ directory: String, _ options: MountOptions, _ unlock: MountUnlock,
+    _ log: MountLog, _ becameReady: @escaping @Sendable () -> Void
+  ) throws {
+    let system = try open(options, unlock) { (unlock) throws(VolumeError) in
+      var settings = FileSystemOptions(seed: UInt64.random(in: .min ... .max))
+      settings.volume = options.volumeOptions
+      settings.unlock = unlock
+      settings.onDamage = log.add
+      return try FileSystem.open(VolumeSources(parsing: source), settings)
+    }
+    for line in system.warnings { log.add(line) }
+    var failure: (any Error)?
+    do {
+      let mount = try Mount(system, source: source, directory: directory, options: options)
+      try mount.serve(log: log.add, becameReady: becameReady)
+    } catch {
+      failure = error
+    }
+    do throws(VolumeError) { try system.close() } catch {
+      log.add("the volume could not be closed, and is as after a crash: \(error)")
+      failure = failure ?? error
+    }
+    if let failure { throw failure }
+  }
+
+  /// Opens a volume, which may have to be unlocked first.
+  private static func open<Opened>(
+    _ options: MountOptions, _ how: MountUnlock,
+    _ body: (UnlockSource) throws(VolumeError) -> Opened
+  ) throws(VolumeError) -> Opened {
     let canAsk = how == .ask && Terminal.inputIsTerminal
     let unlock = UnlockSource(
       passphraseFile: options.passphraseFile,
       ask: canAsk ? { @Sendable in VolumeOperand.ask($0) } : nil)
     while true {
       do throws(VolumeError) {
-        return try Volume.open(
-          VolumeSources(parsing: source), options: options.volumeOptions, unlock: unlock,
-          onDamage: log.add)
+        return try body(unlock)
       } catch {
         guard error.code == .locked, how == .wait, unlock.passphraseFile == nil else {
           throw error

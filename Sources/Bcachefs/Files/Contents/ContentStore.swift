@@ -25,6 +25,8 @@ final class ContentStore: Sendable {
     var users: [FileID: Int] = [:]
     /// Files with dirty blocks, and since when.
     var dirtySince: [FileID: UInt64] = [:]
+    /// The first that was lost since somebody asked.
+    var failure: VolumeError?
     var writers: [FileWriter] = []
     var readers: [FileContentReader] = []
   }
@@ -58,14 +60,17 @@ final class ContentStore: Sendable {
 
   /// Contents of a file, for one user more; `close` ends that.
   ///
-  /// - Throws: `.notFound`; what reading its inode throws.
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; what reading its inode throws.
   func open(_ file: FileID) throws(VolumeError) -> FileContents {
     if let found = state.withLock({ $0.use(file) }) { return found }
-    let size = try engine.run("open") { (transaction) throws(TransactionError) in
+    let inode = try engine.run("open") { (transaction) throws(TransactionError) in
       let snapshot = try transaction.subvolume(file.subvolume).snapshot
-      return try transaction.inode(file.inode, snapshot).size
+      return try transaction.inode(file.inode, snapshot)
     }
-    let new = FileContents(file, size: size, self)
+    guard !inode.isDirectory else { throw VolumeError(.isADirectory) }
+    let kind = FileKind(inode)
+    guard kind == .regular || kind == .symbolicLink else { throw VolumeError(.wrongType) }
+    let new = FileContents(file, size: inode.size, self)
     return state.withLock { state in
       if let found = state.use(file) { return found }
       state.files[file] = new
@@ -110,6 +115,19 @@ final class ContentStore: Sendable {
       }
     }
     if dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2 { waiting.broadcast() }
+  }
+
+  /// Something could not be written.
+  func noteFailure(_ error: VolumeError) {
+    state.withLock { if $0.failure == nil { $0.failure = error } }
+  }
+
+  /// Why something was lost since this was asked last.
+  func takeFailure() -> VolumeError? {
+    state.withLock { state in
+      defer { state.failure = nil }
+      return state.failure
+    }
   }
 
   /// Bytes that are not written.

@@ -133,6 +133,27 @@ extension Engine {
     }
   }
 
+  /// The next byte of a file at or behind an offset that is data, or that is not.
+  func next(
+    inHole: Bool, of file: FileID, from offset: UInt64
+  ) throws(VolumeError) -> UInt64? {
+    try run("seek") { (transaction) throws(TransactionError) -> UInt64? in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      var position = offset
+      var walk = SnapshotWalk(.extents, file.inode, from: offset / 512 + 1, snapshot: snapshot)
+      while let found = try transaction.next(&walk) {
+        guard found.key.type != .reservation, found.key.position.offset <= Int64.max / 512 else {
+          continue
+        }
+        let (start, end) = (found.key.start.offset * 512, found.key.position.offset * 512)
+        if !inHole { return max(position, start) }
+        guard start <= position else { return position }
+        position = max(position, end)
+      }
+      return inHole ? position : nil
+    }
+  }
+
   // MARK: - Moving
 
   /// Inserts a hole in front of a sector, or removes sectors from there on; both are whole blocks.

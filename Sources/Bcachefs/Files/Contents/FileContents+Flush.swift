@@ -19,6 +19,7 @@ extension FileContents {
   /// Writes what is dirty; what fails is told to those who flush next.
   func writeBack() {
     do throws(VolumeError) { try writeWindows(0..<Self.maxBytes) } catch {
+      store.noteFailure(error)
       condition.withLock { if failure == nil { failure = error } }
     }
   }

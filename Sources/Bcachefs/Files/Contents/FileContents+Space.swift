@@ -166,6 +166,22 @@ extension FileContents {
     try engine.punch(file, first / 512..<last / 512)
   }
 
+  // MARK: - Holes
+
+  /// The next byte that is data, or in a hole (SEEK_DATA, SEEK_HOLE).
+  ///
+  /// - Returns: nil at the end of the file and behind it, and where no data follows.
+  func next(inHole: Bool, from offset: UInt64) throws(VolumeError) -> UInt64? {
+    guard offset < shown.size else { return nil }
+    return try withRange(Self.toTheEnd) { () throws(VolumeError) in
+      try writeWindowsHeld(offset..<Self.maxBytes)
+      let size = shown.size
+      let found = try engine.next(inHole: inHole, of: file, from: offset)
+      guard let found, found < size else { return inHole && offset < size ? size : nil }
+      return found
+    }
+  }
+
   // MARK: - Moving
 
   /// Inserts a hole, or removes a range, so that all behind it moves; whole blocks.

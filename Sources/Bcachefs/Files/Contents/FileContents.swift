@@ -61,6 +61,9 @@ final class FileContents: @unchecked Sendable {
     engine.media.superblock.encodedTime(engine.media.clocks.wallNanoseconds())
   }
 
+  /// Somebody has set the file's times: what was written before does not change them.
+  func forgetTime() { condition.withLock { time = nil } }
+
   // MARK: - Ranges
 
   /// Calls `body` while nobody else changes a range, which is widened to whole windows.
@@ -152,16 +155,19 @@ final class FileContents: @unchecked Sendable {
 
   /// Writes bytes at a place. When it returns, everybody who reads sees them.
   ///
+  /// - Parameter keepsTimes: Whether the file's times stay.
   /// - Throws: `.fileTooLarge`, `.noSpace`, `.readOnly`, `.notFound`; what reading a block that is
   ///   written in part throws. Nothing is written then, or a part.
-  func write(_ bytes: RawSpan, at offset: UInt64) throws(VolumeError) {
+  func write(
+    _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false
+  ) throws(VolumeError) {
     let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.byteCount))
     guard !overflow, end <= Self.maxBytes else {
       throw VolumeError(.fileTooLarge, "a file ends at byte \(Self.maxBytes), before \(end)")
     }
     guard !bytes.isEmpty else { return }
     try withRange(offset..<end) { () throws(VolumeError) in
-      let time = now
+      let time = keepsTimes ? nil : now
       let block = UInt64(blockBytes)
       let first = (offset + block - 1) / block * block
       let last = end / block * block
@@ -183,7 +189,7 @@ final class FileContents: @unchecked Sendable {
   }
 
   private func writeThrough(
-    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64
+    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64?
   ) throws(VolumeError) {
     let options = try dataOptions()
     let end = offset + UInt64(bytes.byteCount)
@@ -199,7 +205,7 @@ final class FileContents: @unchecked Sendable {
   }
 
   /// Puts bytes into windows.
-  func keep(_ bytes: RawSpan, at offset: UInt64, _ time: UInt64) throws(VolumeError) {
+  func keep(_ bytes: RawSpan, at offset: UInt64, _ time: UInt64?) throws(VolumeError) {
     guard !bytes.isEmpty else { return }
     let options = try dataOptions()
     var done = 0
@@ -214,7 +220,7 @@ final class FileContents: @unchecked Sendable {
   }
 
   private func keep(
-    _ bytes: RawSpan, _ inside: Int, _ number: UInt64, _ options: DataOptions, _ time: UInt64
+    _ bytes: RawSpan, _ inside: Int, _ number: UInt64, _ options: DataOptions, _ time: UInt64?
   ) throws(VolumeError) {
     let start = number * UInt64(ContentWindow.byteCount)
     let end = inside + bytes.byteCount
@@ -244,7 +250,7 @@ final class FileContents: @unchecked Sendable {
       window.reservation.sectors += promised.sectors
       windows[number] = window
       size = max(size, start + UInt64(end))
-      self.time = time
+      if let time { self.time = time }
     }
     store.count(file, dirty: missing * blockBytes, isDirty: true)
   }

@@ -15,6 +15,7 @@ extension FileSystem {
     _ id: FileID, _ change: AttributeChange
   ) throws(VolumeError) -> FileAttributes {
     let (setting, time) = (setting(), time)
+    if change.modificationTime != nil { contents.find(id)?.forgetTime() }
     let inode = try engine.run("setattr", watermark: .reclaim) {
       (transaction) throws(TransactionError) in
       let inode = try transaction.change(id, change, time, setting)

@@ -67,6 +67,7 @@ extension FileSystem {
 
   /// Deletes a file without a name, which nobody holds; one with a name stays.
   func delete(_ id: FileID) throws(VolumeError) {
+    contents.discard(id)
     let snapshot = try engine.run("inode_rm") { (transaction) throws(TransactionError) in
       try transaction.subvolume(id.subvolume).snapshot
     }

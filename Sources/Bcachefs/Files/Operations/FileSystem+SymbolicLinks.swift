@@ -91,19 +91,20 @@ extension FileSystem {
 
   /// Writes the target of a symbolic link that has no name yet, as the contents of a file are
   /// written; its size is that of the target.
-  ///
-  /// - Throws: `.unsupported`: contents of files are not written here.
   private func writeLongTarget(_ target: [UInt8], of id: FileID) throws(VolumeError) {
-    throw VolumeError(
-      .unsupported,
-      "a symbolic link of \(target.count) bytes, of which \(inlineTargetMaxByteCount) fit a key")
+    let contents = try contents.open(id)
+    defer { self.contents.close(id) }
+    try contents.write(target.rawBytes, at: 0)
+    try contents.flush()
   }
 
   /// Reads the target of a symbolic link that is not in a key, as the contents of a file are read.
-  ///
-  /// - Throws: `.unsupported`: contents of files are not read here.
   private func readLongTarget(of id: FileID) throws(VolumeError) -> [UInt8] {
-    throw VolumeError(
-      .unsupported, "the target of symbolic link \(id.inode) is in an extent of its own")
+    let contents = try contents.open(id)
+    defer { self.contents.close(id) }
+    var target = [UInt8](repeating: 0, count: Self.targetMaxByteCount)
+    var bytes = target.mutableRawBytes
+    let count = try contents.read(from: 0, into: &bytes)
+    return Array(target.prefix(count))
   }
 }

@@ -31,11 +31,17 @@ public struct FileSystemOptions: Sendable {
   public var clocks = Clocks.system
   /// What btree nodes in memory should take together, in bytes.
   public var cacheBytes = 256 << 20
+  /// What contents that are not written yet should take, in bytes.
+  public var dirtyLimitBytes = FileSystemOptions.defaultDirtyLimitBytes
+  /// Called for every copy that was found bad, on the thread that read it.
+  public var onDamage: @Sendable (String) -> Void = { _ in }
   /// Whether threads write nodes and journal in the background; without them whoever needs the
   /// result does it.
   public var startsThreads = true
   /// Of all randomness: sequence numbers of nodes, secrets of hashes.
   public var seed: UInt64
+
+  static let defaultDirtyLimitBytes = 64 << 20
 
   /// The defaults, with a seed.
   public init(seed: UInt64) { self.seed = seed }
@@ -49,6 +55,8 @@ public struct FileSystemOptions: Sendable {
 /// writing btrees does: `.allCopiesBad`, `.corrupt`, `.device`, `.noSpace`.
 public final class FileSystem: Sendable {
   let engine: Engine
+  let contents: ContentStore
+  private let writing = Mutex<ContentThread?>(nil)
   let openFiles = OpenFiles()
   let numbers: InodeNumbers
   let time: VolumeTime
@@ -56,8 +64,12 @@ public final class FileSystem: Sendable {
   let usesACLs: Bool
 
   /// Takes over an engine that nobody else closes.
-  init(_ engine: Engine) {
+  init(
+    _ engine: Engine, dirtyLimitBytes: Int = FileSystemOptions.defaultDirtyLimitBytes,
+    report: @escaping @Sendable (ReadDamage) -> Void = { _ in }
+  ) {
     self.engine = engine
+    contents = ContentStore(engine, dirtyLimitBytes: dirtyLimitBytes, report: report)
     let (superblock, options) = (engine.media.superblock, engine.media.options)
     numbers = InodeNumbers(options)
     time = VolumeTime(superblock)
@@ -81,8 +93,15 @@ public final class FileSystem: Sendable {
       EngineOptions(
         cacheBytes: options.cacheBytes, versionUpgrade: VolumeOpener.policy(options.volume),
         seed: options.seed))
-    if options.startsThreads { engine.startThreads() }
-    return FileSystem(engine)
+    let onDamage = options.onDamage
+    let system = FileSystem(engine, dirtyLimitBytes: options.dirtyLimitBytes) { damage in
+      onDamage(damage.text)
+    }
+    if options.startsThreads {
+      engine.startThreads()
+      system.writing.withLock { $0 = ContentThread(system.contents) }
+    }
+    return system
   }
 
   /// Deletes files without a name that are still held, writes everything, and closes the volume.
@@ -90,17 +109,23 @@ public final class FileSystem: Sendable {
   ///
   /// - Throws: why it could not be written; the volume is as after a crash then.
   public func close() throws(VolumeError) {
+    writing.withLock { $0 = nil }
     for id in openFiles.takeUnlinked() { try delete(id) }
+    contents.writeAll()
     try engine.close()
+    let lost = contents.takeFailure()
     for device in engine.media.devices {
       do throws(DeviceError) { try device?.close() } catch { throw VolumeError(error) }
     }
+    if let lost { throw lost }
   }
 
   /// Makes everything durable that was done before.
   ///
   /// - Throws: why nothing is written any more.
   public func sync() throws(VolumeError) {
+    contents.writeAll()
+    if let lost = contents.takeFailure() { throw lost }
     try engine.journal.flush(upTo: engine.journal.currentSequence)
   }
 
@@ -116,7 +141,12 @@ public final class FileSystem: Sendable {
 
   /// What stat(2) tells of an inode.
   func attributes(_ id: FileID, _ inode: Inode) -> FileAttributes {
-    FileAttributes(
+    var inode = inode
+    if let shown = contents.find(id)?.shown {
+      inode.size = shown.size
+      if let time = shown.time { (inode.mtime, inode.ctime) = (time, time) }
+    }
+    return FileAttributes(
       id: id, inode: inode, accessTime: time.nanoseconds(inode.atime),
       modificationTime: time.nanoseconds(inode.mtime), changeTime: time.nanoseconds(inode.ctime),
       birthTime: time.nanoseconds(inode.otime))

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+// Contents of files, as those who use the library read and change them.
+//
+// Source: fs-io.c, fs-io-buffered.c.
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension FileSystem {
+  /// Reads up to `target.byteCount` bytes of a file.
+  ///
+  /// - Returns: how many: fewer only at the end of the file.
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; `.allCopiesBad` for an extent that no copy
+  ///   gives.
+  public func read(
+    _ id: FileID, from offset: UInt64, into target: inout MutableRawSpan
+  ) throws(VolumeError) -> Int {
+    let contents = try contents.open(id)
+    defer { self.contents.close(id) }
+    return try contents.read(from: offset, into: &target)
+  }
+
+  /// Writes bytes to a file: whoever reads it sees them at once. Durable they are after `fsync`.
+  ///
+  /// - Parameter keepsTimes: Whether the file's times stay: the caller sets them himself.
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`, `.readOnly`, `.noSpace`, `.fileTooLarge`.
+  public func write(
+    _ id: FileID, _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false
+  ) throws(VolumeError) {
+    try withContents(id) { (contents) throws(VolumeError) in
+      try contents.write(bytes, at: offset, keepsTimes: keepsTimes)
+    }
+  }
+
+  /// Sets a file's size: what is behind it goes, what is new is zeros.
+  ///
+  /// - Throws: as `write`.
+  public func truncate(_ id: FileID, to byteCount: UInt64) throws(VolumeError) {
+    try withContents(id) { (contents) throws(VolumeError) in try contents.truncate(to: byteCount) }
+  }
+
+  /// How room is made in a file, or taken away; as the modes of fallocate(2).
+  public enum RangeChange: Sendable {
+    /// Writing to it will not fail for lack of space.
+    case allocate
+    /// It becomes a hole; the size stays.
+    case punch
+    /// It becomes zeros that have room.
+    case zero
+    /// It is removed, and what is behind it moves; whole blocks.
+    case collapse
+    /// A hole is inserted, and what was there moves; whole blocks.
+    case insert
+  }
+
+  /// Changes a range of a file wholesale.
+  ///
+  /// - Parameter keepsSize: With `allocate` and `zero`: the file does not become longer.
+  /// - Throws: as `write`; `.invalid` for parts of blocks where only whole ones can move, and for
+  ///   ranges that reach the end; `.unsupported` where a snapshot shares what would move.
+  public func change(
+    _ id: FileID, _ range: Range<UInt64>, _ change: RangeChange, keepsSize: Bool = false
+  ) throws(VolumeError) {
+    guard !range.isEmpty else { throw VolumeError(.invalid, "a range that is empty") }
+    try withContents(id) { (contents) throws(VolumeError) in
+      switch change {
+      case .allocate: try contents.allocate(range, keepsSize: keepsSize)
+      case .punch: try contents.punch(range)
+      case .zero: try contents.zero(range, keepsSize: keepsSize)
+      case .collapse: try contents.shift(range, isInsert: false)
+      case .insert: try contents.shift(range, isInsert: true)
+      }
+    }
+  }
+
+  /// The next byte at or behind an offset that is data, or that is in a hole; the end of the file
+  /// counts as a hole.
+  ///
+  /// - Returns: nil where there is none.
+  /// - Throws: as `read`.
+  public func next(
+    inHole: Bool, of id: FileID, from offset: UInt64
+  ) throws(VolumeError) -> UInt64? {
+    try withContents(id) { (contents) throws(VolumeError) in
+      try contents.next(inHole: inHole, from: offset)
+    }
+  }
+
+  /// Makes a file durable as it is now: contents, attributes, and its name.
+  ///
+  /// - Throws: why something of it was lost since the last time; why nothing is written any more.
+  public func fsync(_ id: FileID) throws(VolumeError) {
+    if let contents = contents.find(id) { try contents.flush() }
+    try engine.journal.flush(upTo: engine.journal.currentSequence)
+  }
+
+  private func withContents<Result>(
+    _ id: FileID, _ body: (FileContents) throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    let contents = try contents.open(id)
+    defer { self.contents.close(id) }
+    return try body(contents)
+  }
+
+  /// What is not written of a file that is about to take another one's name: who finds the name
+  /// after a crash finds what was written to the file before.
+  func flushBeforeRename(_ name: [UInt8], in parent: FileID) throws(VolumeError) {
+    guard contents.dirtyByteCount > 0 else { return }
+    let id: FileID
+    do throws(VolumeError) { id = try lookup(name, in: parent).id } catch {
+      guard error.code == .notFound else { throw error }
+      return
+    }
+    contents.find(id)?.writeBack()
+  }
+}

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0
+// Attributes of files and of the volume.
+
+internal import Bcachefs
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import CFUSE
+internal import Glibc
+
+extension FileServer {
+  func getAttributes(_ request: Request, of node: UInt64) {
+    answer(request, node) { (file) throws(VolumeError) in
+      reply(request, attributes: try system.attributes(of: file))
+    }
+  }
+
+  private func reply(_ request: Request, attributes: FileAttributes) {
+    request.reply(
+      attributes.status(blockBytes: blockBytes), timeoutSeconds: Self.timeoutSeconds)
+  }
+
+  /// - Parameter which: As in `FUSE_SET_ATTR_*`.
+  func setAttributes(_ request: Request, of node: UInt64, _ status: stat, which: Int32) {
+    answer(request, node) { (file) throws(VolumeError) in
+      func isSet(_ flag: Int32) -> Bool { which & flag != 0 }
+      if isSet(FUSE_SET_ATTR_SIZE) {
+        guard let size = UInt64(exactly: status.st_size) else { return request.fail(EINVAL) }
+        try system.truncate(file, to: size)
+      }
+      var change = AttributeChange()
+      if isSet(FUSE_SET_ATTR_MODE) {
+        change.permissions = UInt16(truncatingIfNeeded: status.st_mode & 0o7777)
+      }
+      if isSet(FUSE_SET_ATTR_UID) { change.uid = status.st_uid }
+      if isSet(FUSE_SET_ATTR_GID) { change.gid = status.st_gid }
+      let now = system.nowNanoseconds
+      if isSet(FUSE_SET_ATTR_ATIME) { change.accessTime = status.st_atim.nanoseconds }
+      if isSet(FUSE_SET_ATTR_ATIME_NOW) { change.accessTime = now }
+      if isSet(FUSE_SET_ATTR_MTIME) { change.modificationTime = status.st_mtim.nanoseconds }
+      if isSet(FUSE_SET_ATTR_MTIME_NOW) { change.modificationTime = now }
+      if isSet(FUSE_SET_ATTR_CTIME) { change.changeTime = status.st_ctim.nanoseconds }
+      reply(
+        request,
+        attributes: which & ~FUSE_SET_ATTR_SIZE == 0
+          ? try system.attributes(of: file) : try system.change(file, change))
+    }
+  }
+
+  // MARK: - Extended attributes
+
+  func getXattr(_ request: Request, of node: UInt64, _ name: [UInt8], room: Int) {
+    answer(request, node) { (file) throws(VolumeError) in
+      request.reply(attribute: try system.xattr(name, of: file), room: room)
+    }
+  }
+
+  func listXattrs(_ request: Request, of node: UInt64, room: Int) {
+    answer(request, node) { (file) throws(VolumeError) in
+      var list: [UInt8] = []
+      for name in try system.xattrNames(of: file) {
+        // As on any filesystem: these are root's.
+        if name.starts(with: "trusted.".utf8) && !request.isFromRoot { continue }
+        list += name
+        list.append(0)
+      }
+      request.reply(attribute: list, room: room)
+    }
+  }
+
+  /// - Parameter flags: As of setxattr(2).
+  func setXattr(
+    _ request: Request, of node: UInt64, _ name: [UInt8], _ value: [UInt8], flags: Int32
+  ) {
+    answer(request, node) { (file) throws(VolumeError) in
+      let condition: XattrCondition =
+        flags & XATTR_CREATE != 0 ? .new : flags & XATTR_REPLACE != 0 ? .present : .any
+      try system.setXattr(name, of: file, to: value, condition)
+      request.fail(0)
+    }
+  }
+
+  func removeXattr(_ request: Request, of node: UInt64, _ name: [UInt8]) {
+    answer(request, node) { (file) throws(VolumeError) in
+      try system.removeXattr(name, of: file)
+      request.fail(0)
+    }
+  }
+
+  // As in sys/xattr.h.
+  private var XATTR_CREATE: Int32 { 1 }
+  private var XATTR_REPLACE: Int32 { 2 }
+
+  // MARK: - The volume
+
+  func getUsage(_ request: Request) {
+    request.reply(VolumeServer.status(of: system.usage, blockBytes: blockBytes))
+  }
+}
+
+extension timespec {
+  /// Nanoseconds since 1970.
+  fileprivate var nanoseconds: Int64 {
+    let (seconds, overflow) = Int64(tv_sec).multipliedReportingOverflow(by: 1_000_000_000)
+    return overflow ? (tv_sec < 0 ? .min : .max) : seconds &+ Int64(tv_nsec)
+  }
+}

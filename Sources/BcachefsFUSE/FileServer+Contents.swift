@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+// Contents of files.
+//
+// How it works
+//   1. The kernel's page cache has contents; what comes here are its reads ahead and its writing
+//      back, up to a mebibyte each, and what programs read and write past it.
+//   2. What the kernel writes back changes no times: it has them, and sets them itself.
+//   3. A close need not be told (`flush` answers that there is no such thing): nothing is done at
+//      one.
+
+internal import Bcachefs
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import CFUSE
+internal import Glibc
+
+extension FileServer {
+  // Behind _GNU_SOURCE, which the import of the C library does not define.
+  private static var seekData: Int32 { 3 }
+  private static var seekHole: Int32 { 4 }
+  private static var keepSize: Int32 { 0x01 }
+  private static var punchHole: Int32 { 0x02 }
+  private static var collapseRange: Int32 { 0x08 }
+  private static var zeroRange: Int32 { 0x10 }
+  private static var insertRange: Int32 { 0x20 }
+
+  func open(_ request: Request, _ node: UInt64, _ info: inout fuse_file_info) {
+    guard let file = file(node, request) else { return }
+    if info.flags & O_ACCMODE != O_RDONLY {
+      do throws(VolumeError) { try system.checkMayChange(file) } catch {
+        return fail(request, error, file)
+      }
+    }
+    info.keep_cache = 1
+    _ = unsafe fuse_reply_open(request.handle, &info)
+  }
+
+  func read(_ request: Request, of node: UInt64, byteCount: Int, from offset: Int64) {
+    guard let file = file(node, request) else { return }
+    guard let offset = UInt64(exactly: offset) else { return request.fail(EINVAL) }
+    buffers.withBuffer(byteCount) { buffer in
+      do throws(VolumeError) {
+        var all = buffer.mutableBytes
+        var target = all._mutatingExtracting(0..<byteCount)
+        let count = try system.read(file, from: offset, into: &target)
+        request.reply(buffer.bytes.extracting(0..<count))
+      } catch {
+        fail(request, error, file)
+      }
+    }
+  }
+
+  /// - Parameter isFromCache: Whether the kernel writes back what it had.
+  func write(
+    _ request: Request, to node: UInt64, _ bytes: RawSpan, at offset: Int64, isFromCache: Bool
+  ) {
+    guard let file = file(node, request) else { return }
+    guard let offset = UInt64(exactly: offset) else { return request.fail(EINVAL) }
+    do throws(VolumeError) {
+      try system.write(file, bytes, at: offset, keepsTimes: isFromCache)
+      request.reply(written: bytes.byteCount)
+    } catch {
+      fail(request, error, file)
+    }
+  }
+
+  func synchronise(_ request: Request, _ node: UInt64) {
+    answer(request, node) { (file) throws(VolumeError) in
+      try system.fsync(file)
+      request.fail(0)
+    }
+  }
+
+  /// - Parameter mode: As of fallocate(2).
+  func allocate(
+    _ request: Request, _ node: UInt64, mode: Int32, from offset: Int64, byteCount: Int64
+  ) {
+    answer(request, node) { (file) throws(VolumeError) in
+      guard let start = UInt64(exactly: offset), byteCount > 0 else { return request.fail(EINVAL) }
+      let (end, overflow) = start.addingReportingOverflow(UInt64(byteCount))
+      guard !overflow else { return request.fail(EFBIG) }
+      let keepsSize = mode & Self.keepSize != 0
+      let change: FileSystem.RangeChange
+      switch mode & ~Self.keepSize {
+      case 0: change = .allocate
+      case Self.punchHole where keepsSize: change = .punch
+      case Self.zeroRange: change = .zero
+      case Self.collapseRange where !keepsSize: change = .collapse
+      case Self.insertRange where !keepsSize: change = .insert
+      default: return request.fail(EOPNOTSUPP)
+      }
+      try system.change(file, start..<end, change, keepsSize: keepsSize)
+      request.fail(0)
+    }
+  }
+
+  func seek(_ request: Request, in node: UInt64, from offset: Int64, _ kind: Int32) {
+    answer(request, node) { (file) throws(VolumeError) in
+      guard kind == Self.seekData || kind == Self.seekHole else { return request.fail(EINVAL) }
+      guard let start = UInt64(exactly: offset),
+        let found = try system.next(inHole: kind == Self.seekHole, of: file, from: start),
+        let result = Int64(exactly: found)
+      else { return request.fail(ENXIO) }
+      request.reply(offset: result)
+    }
+  }
+}
