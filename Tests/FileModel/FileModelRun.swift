@@ -83,6 +83,45 @@ public struct FileModelRun {
     self.names = names
   }
 
+  /// Adopts a tree that is there.
+  ///
+  /// - Parameter hasDirectories: Directories other than the top may be renamed and removed.
+  public init(adopting top: FileID, of reader: some FileTreeReader, seed: UInt64) throws {
+    self.init(top: top, seed: seed)
+    var numbers: [FileID: Int] = [top: ModelTree.root]
+    model.change(ModelTree.root) { _ in }
+    var directories = [top]
+    while let directory = directories.popLast() {
+      for entry in try reader.names(of: directory) {
+        guard let parent = numbers[directory] else { continue }
+        if let known = numbers[entry.id] {
+          _ = model.link(known, as: entry.name, in: parent)
+          continue
+        }
+        let file = try Self.file(entry.id, reader)
+        if case .success(let number) = model.create(entry.name, in: parent, file) {
+          model.change(number) { $0 = $0.with(file) }
+          ids[number] = entry.id
+          numbers[entry.id] = number
+        }
+        if file.kind == .directory { directories.append(entry.id) }
+      }
+    }
+  }
+
+  private static func file(
+    _ id: FileID, _ reader: some FileTreeReader
+  ) throws -> ModelTree.File {
+    let found = try reader.status(of: id)
+    let kind = try #require(found.kind)
+    var file = ModelTree.File(
+      kind: kind, permissions: found.mode & 0o7777, uid: found.inode.uid, gid: found.inode.gid)
+    file.device = (found.inode.deviceMajor, found.inode.deviceMinor)
+    file.xattrs = try reader.allXattrs(of: id)
+    if kind == .symbolicLink { file.target = try reader.linkTarget(of: id) }
+    return file
+  }
+
   /// Names of a letter and a digit.
   public static let shortNames: [[UInt8]] = (0..<12).map { Array("n\($0)".utf8) }
 
@@ -92,13 +131,20 @@ public struct FileModelRun {
 
   private mutating func anyName() -> [UInt8] { names[below(names.count)] }
 
+  /// A name that is there, or any.
+  private mutating func anyName(in directory: Int) -> [UInt8] {
+    let there = model[directory].map { $0.entries.keys.sorted { $0.lexicographicallyPrecedes($1) } }
+    guard let there, !there.isEmpty, below(2) == 0 else { return anyName() }
+    return there[below(there.count)]
+  }
+
   private mutating func any(_ isWanted: (ModelTree.File) -> Bool) -> Int? {
     let wanted = model.files.filter { isWanted($0.value) }.keys.sorted()
     return wanted.isEmpty ? nil : wanted[below(wanted.count)]
   }
 
   private mutating func anyDirectory() -> Int {
-    any { $0.kind == .directory && $0.nameCount > 0 } ?? ModelTree.root
+    any { $0.kind == .directory && $0.nameCount > 0 && !$0.hasACL } ?? ModelTree.root
   }
 
   private func id(_ file: Int) throws -> FileID { try #require(ids[file]) }
@@ -204,7 +250,8 @@ public struct FileModelRun {
   }
 
   private mutating func remove(_ files: FileSystem) throws {
-    let (name, directory, isDirectory) = (anyName(), anyDirectory(), below(3) == 0)
+    let (directory, isDirectory) = (anyDirectory(), below(3) == 0)
+    let name = anyName(in: directory)
     let parent = try id(directory)
     let code = model.remove(name, in: directory, isDirectory: isDirectory)
     expect(code, "remove \(name), directory: \(isDirectory)") { () throws(VolumeError) in
@@ -217,8 +264,9 @@ public struct FileModelRun {
   }
 
   private mutating func rename(_ files: FileSystem) throws {
-    let (name, directory) = (anyName(), anyDirectory())
-    let (newName, newDirectory) = (anyName(), below(3) == 0 ? directory : anyDirectory())
+    let directory = anyDirectory()
+    let newDirectory = below(3) == 0 ? directory : anyDirectory()
+    let (name, newName) = (anyName(in: directory), anyName(in: newDirectory))
     let flags: RenameFlags = [[], [], [], .noReplace, .exchange, .whiteout][below(6)]
     let (from, to) = (try id(directory), try id(newDirectory))
     let code = model.rename(name, in: directory, to: newName, in: newDirectory, flags)
@@ -232,7 +280,7 @@ public struct FileModelRun {
   }
 
   private mutating func change(_ files: FileSystem) throws {
-    guard let file = any({ $0.kind != .symbolicLink }) else { return }
+    guard let file = any({ $0.kind != .symbolicLink && !$0.hasACL }) else { return }
     var change = AttributeChange()
     change.permissions = UInt16(below(0o10000))
     change.uid = UInt32(below(1000))
@@ -247,7 +295,9 @@ public struct FileModelRun {
 
   private mutating func changeXattr(_ files: FileSystem) throws {
     guard let file = any({ _ in true }), let found = model[file] else { return }
-    let name = Array("user.x\(below(6))".utf8)
+    // Linux shows those of users for files and directories only.
+    let isPlain = found.kind == .regular || found.kind == .directory
+    let name = Array("\(isPlain ? "user" : "trusted").x\(below(6))".utf8)
     let isThere = found.xattrs[name] != nil
     let id = try id(file)
     guard below(3) > 0 else {
@@ -344,6 +394,7 @@ public struct FileModelRun {
         compare("minor", found.inode.deviceMinor, expected.device.minor)
       }
     }
+    guard found.kind == expected.kind else { return }
     compare("links", found.linkCount, model.linkCount(of: file))
     let xattrs = try reader.allXattrs(of: id)
     if xattrs != expected.xattrs { lines.append("\(path): xattrs") }

@@ -28,6 +28,19 @@ public struct ModelTree: Sendable {
     /// Names of a file; directories have one.
     public var nameCount = 0
     public var holders = 0
+
+    /// Whether it has a list, of which the model knows nothing but that it is there.
+    var hasACL: Bool {
+      xattrs.keys.contains { $0.starts(with: "system.posix_acl".utf8) }
+    }
+
+    /// What it is in the tree, with the attributes of another one.
+    func with(_ other: File) -> File {
+      var result = other
+      result.parent = parent
+      result.nameCount = nameCount
+      return result
+    }
   }
 
   public private(set) var files: [Int: File] = [:]

@@ -71,6 +71,7 @@ enum BcachefsBench {
     case "commit": CommitBench(options).run()
     case "growth": GrowthBench(options).run()
     case "growth-of": GrowthBench(options).runOnce()
+    case "files": FileBench(options).run()
     case "read": ReadBench(options).run()
     case nil:
       SupportBench(options).run()
@@ -80,6 +81,7 @@ enum BcachefsBench {
       DerivedBench(options).run()
       CommitBench(options).run()
       GrowthBench(options).run()
+      FileBench(options).run()
       ReadBench(options).run()
     default: usage()
     }
@@ -88,8 +90,8 @@ enum BcachefsBench {
   static func usage() -> Never {
     print(
       """
-      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|read] [--smoke]
-             [--runs N] [--bytes N] [--files N] [--keys N] [NAME...]
+      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|files|read]
+             [--smoke] [--runs N] [--bytes N] [--files N] [--keys N] [NAME...]
         support   checksums, ciphers, compression, parity, beside the libraries' own figures
         image     building an image from a directory, beside other filesystems' tools
         lookup    keys of a btree, at random and in order, beside LMDB
@@ -97,6 +99,7 @@ enum BcachefsBench {
         derived   extents with what follows from them, and a few keys that are overwritten
         commit    durable commits a second, beside SQLite
         growth    time and memory from 10^5 to 10^7 keys, beside LMDB
+        files     names made, looked up, renamed and removed, 10,000 in a directory
         read      mounts beside passthrough_ll, squashfuse and fuse2fs; get beside unsquashfs
       Only what has a NAME in its name is measured, if any is given. btree and derived take three
       rounds at most.

@@ -74,10 +74,11 @@ public struct RenameFlags: OptionSet, Sendable {
 
 /// Whether an attribute has to be new, or there, when it is set.
 public enum XattrCondition: Sendable {
+  /// Either way.
   case any
-  /// `XATTR_CREATE`
+  /// `XATTR_CREATE`: it has to be new.
   case new
-  /// `XATTR_REPLACE`
+  /// `XATTR_REPLACE`: it has to be there.
   case present
 }
 

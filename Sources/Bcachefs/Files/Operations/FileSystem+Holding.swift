@@ -2,10 +2,10 @@
 // Files that are held, and the end of those without a name.
 //
 // How it works
-//   1. Whoever has a file open, or will ask for it by number, holds it. One that loses its last name
-//      meanwhile stays as it is until the last holder lets go.
-//   2. A file in a snapshot may have versions in snapshots above that have no name either, kept only
-//      because of this one: they go with it, unless somebody holds one that sees them.
+//   1. Whoever has a file open, or will ask for it by number, holds it. One that loses its last
+//      name meanwhile stays as it is until the last holder lets go.
+//   2. A file in a snapshot may have versions in snapshots above that have no name either, kept
+//      only because of this one: they go with it, unless somebody holds one that sees them.
 // Invariants
 //   (1) A file without a name is in deleted_inodes until it is gone: whatever happens before, the
 //       next opening deletes it.

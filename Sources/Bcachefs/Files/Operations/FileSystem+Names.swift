@@ -71,7 +71,8 @@ extension FileSystem {
   /// Makes a file, directory, device node, fifo or socket; symbolic links are made by `makeLink`.
   ///
   /// - Parameter isHeld: Whether the caller holds it then, as after `hold`.
-  /// - Throws: `.exists`, `.notFound`, `.notADirectory`, `.nameTooLong`, `.readOnly`, `.notPermitted`.
+  /// - Throws: `.exists`, `.notFound`, `.notADirectory`, `.nameTooLong`, `.readOnly`,
+  ///   `.notPermitted`.
   public func create(
     _ name: [UInt8], in parent: FileID, _ creation: FileCreation, isHeld: Bool = false
   ) throws(VolumeError) -> FileAttributes {
@@ -86,8 +87,8 @@ extension FileSystem {
     return attributes(id, inode)
   }
 
-  /// Makes a file without a name (O_TMPFILE), which the caller holds. `link` may give it one; without
-  /// it goes when it is let go of.
+  /// Makes a file without a name (O_TMPFILE), which the caller holds. `link` may give it one;
+  /// without it goes when it is let go of.
   ///
   /// - Parameter parent: The directory whose options it has.
   /// - Throws: as `create`.
@@ -159,10 +160,10 @@ extension FileSystem {
   /// Renames a file; what has the new name is replaced, unless flags say otherwise.
   ///
   /// - Parameter whiteout: Whose owner and group a whiteout gets, with `.whiteout`.
-  /// - Throws: `.notFound`, `.exists`, `.notADirectory`, `.isADirectory`, `.notEmpty`; `.loop` for a
-  ///   directory that would be below itself; `.crossSubvolume`, also for a directory that would get
-  ///   other options; `.invalid` for flags that contradict each other; `.nameTooLong`, `.readOnly`,
-  ///   `.notPermitted`.
+  /// - Throws: `.notFound`, `.exists`, `.notADirectory`, `.isADirectory`, `.notEmpty`; `.loop` for
+  ///   a directory that would be below itself; `.crossSubvolume`, also for a directory that would
+  ///   get other options; `.invalid` for flags that contradict each other; `.nameTooLong`,
+  ///   `.readOnly`, `.notPermitted`.
   public func rename(
     _ name: [UInt8], in parent: FileID, to newName: [UInt8], in newParent: FileID,
     _ flags: RenameFlags = [],

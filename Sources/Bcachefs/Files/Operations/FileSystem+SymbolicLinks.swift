@@ -2,8 +2,8 @@
 // Symbolic links.
 //
 // How it works
-//   1. A target that fits a key is in the extents btree itself, and made in one transaction with the
-//      link. The driver does the same with what is written to a link.
+//   1. A target that fits a key is in the extents btree itself, and made in one transaction with
+//      the link. The driver does the same with what is written to a link.
 //   2. A longer one is data like any other file's: the link is made without a name, gets its data,
 //      then its name. So no link is seen without its target.
 // Source: fs.c (bch2_symlink), io_write.c (bch2_write_data_inline).

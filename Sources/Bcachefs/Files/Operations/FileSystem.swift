@@ -4,9 +4,9 @@
 // How it works
 //   1. Each operation is one transaction: it happens whole or not at all, and once it has returned
 //      every later one sees it. Durable it is with the journal's next flush, or `sync`.
-//   2. The operations themselves are extensions of `Transaction`, and can be put together; here they
-//      are run, and what has to happen after the commit is done: files without a name are deleted
-//      when nobody holds them (FileSystem+Holding.swift).
+//   2. The operations themselves are extensions of `Transaction`, and can be put together; here
+//      they are run, and what has to happen after the commit is done: files without a name are
+//      deleted when nobody holds them (FileSystem+Holding.swift).
 //   3. In memory are who holds which file, and where to look for inode numbers. All else is in the
 //      btrees, whose nodes are the cache.
 // Invariants
@@ -49,8 +49,8 @@ public struct FileSystemOptions: Sendable {
 
 /// A volume that is open for changes of its files and directories.
 ///
-/// Files are named by subvolume and inode number (`FileID`). Every call blocks until it is done, and
-/// may come from any thread. Errors have codes that stand for those of POSIX
+/// Files are named by subvolume and inode number (`FileID`). Every call blocks until it is done,
+/// and may come from any thread. Errors have codes that stand for those of POSIX
 /// (`VolumeError.Code`); besides those that are told, any call can fail with what reading and
 /// writing btrees does: `.allCopiesBad`, `.corrupt`, `.device`, `.noSpace`.
 public final class FileSystem: Sendable {

@@ -2,10 +2,11 @@
 // Attributes: owners, permissions, times, flags, and the options that a file has for itself.
 //
 // How it works
-//   1. With the permissions an access ACL changes too: neither says anything that the other does not.
+//   1. With the permissions an access ACL changes too: neither says anything that the other does
+//      not.
 //   2. An option that is set on a file counts there until it is taken back; others follow the
-//      directory whenever the file gets a name in another one (`Inode.inheritOptions`). What is in a
-//      directory keeps its options when the directory's change, until somebody asks for that name
+//      directory whenever the file gets a name in another one (`Inode.inheritOptions`). What is in
+//      a directory keeps its options when the directory's change, until somebody asks for that name
 //      (`inheritOptions(of:in:)`): so no operation walks over a tree.
 //   3. Where an option says that data is to be elsewhere, or compressed otherwise, a cookie in
 //      rebalance_work has the driver look through the file.

@@ -6,8 +6,8 @@
 //      default ACL of the directory becomes its own, and that of a new directory too.
 //   2. It points back to the directory and place of its newest name. Files with several names point
 //      to one of them; nobody counts on that.
-//   3. Without a name it is marked as unlinked from the beginning, so that it goes if nobody gives it
-//      one; the first name takes the mark away.
+//   3. Without a name it is marked as unlinked from the beginning, so that it goes if nobody gives
+//      it one; the first name takes the mark away.
 // Invariants
 //   (1) Inode, name and the directory's count and times change in one transaction.
 // Source: fs-common.c (bch2_create_trans, bch2_link_trans), inode.c (bch2_inode_init_late), fs.c

@@ -6,8 +6,8 @@
 //      inode's versions is seen: the nearest ancestor's. What changes is written in the snapshot
 //      itself, whoever's version was seen.
 //   2. What an operation will change it reads with intent: so two operations on one inode come one
-//      after the other, and what follows from an inode (that a directory is empty, that it is there)
-//      stays true until the commit.
+//      after the other, and what follows from an inode (that a directory is empty, that it is
+//      there) stays true until the commit.
 // Invariants
 //   (1) Nothing is changed in a snapshot that is not a subvolume's own.
 //   (2) The subvolume's key stays locked until the transaction ends: its snapshot does too.

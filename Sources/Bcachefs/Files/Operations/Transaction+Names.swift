@@ -39,7 +39,8 @@ enum FileName {
   /// Bytes of a name that is made: what readdir(3) has room for. The driver takes twice as many.
   static let maxByteCount = 255
 
-  /// - Throws: `.nameTooLong`; `.invalid` for no name, `.` and `..`, and for a slash or a zero in it.
+  /// - Throws: `.nameTooLong`; `.invalid` for no name, `.` and `..`, and for a slash or a zero in
+  ///   it.
   static func check(_ name: [UInt8]) throws(TransactionError) {
     guard name.count <= maxByteCount else { throw .failed(VolumeError(.nameTooLong)) }
     let dot = UInt8(ascii: ".")
@@ -67,8 +68,8 @@ extension Transaction {
 
   /// A directory in which names are to be changed.
   ///
-  /// - Throws: as `directory`; `.readOnly`; `.notFound` for one that is removed; `.notPermitted` for
-  ///   one that is immutable.
+  /// - Throws: as `directory`; `.readOnly`; `.notFound` for one that is removed; `.notPermitted`
+  ///   for one that is immutable.
   func directoryToChange(_ id: FileID) throws(TransactionError) -> DirectoryState {
     let found = try directory(id, snapshotToChange(id.subvolume), .intent)
     guard !found.inode.flags.contains(.unlinked) else { throw .failed(VolumeError(.notFound)) }

@@ -3,9 +3,9 @@
 //
 // How it works
 //   1. Both names are found, and everything that forbids the rename, before anything is changed.
-//   2. The new name takes over the target of the old one. One that is there already keeps its place;
-//      a new one may get that of the old, where it would stand behind it: there is no moment without
-//      a key in a place that others are found by.
+//   2. The new name takes over the target of the old one. One that is there already keeps its
+//      place; a new one may get that of the old, where it would stand behind it: there is no moment
+//      without a key in a place that others are found by.
 //   3. A directory's way up is walked by the pointers back, to see that it does not end up below
 //      itself. The inodes on that way stay locked: of two renames that would make a circle together
 //      the second sees the first.
@@ -45,8 +45,8 @@ extension Transaction {
   /// - Parameter whiteout: Of the whiteout that is to take the old name, with `.whiteout`.
   /// - Returns: what had the new name before, and lost it; nil if nothing had.
   /// - Throws: `.notFound`, `.exists`, `.notADirectory`, `.isADirectory`, `.notEmpty`, `.loop`,
-  ///   `.crossSubvolume`, `.notPermitted`, `.invalid` for flags that contradict each other, and what
-  ///   `directoryToChange` throws.
+  ///   `.crossSubvolume`, `.notPermitted`, `.invalid` for flags that contradict each other, and
+  ///   what `directoryToChange` throws.
   func rename(
     _ old: NamedPlace, to new: NamedPlace, _ flags: RenameFlags, whiteout: FileCreation,
     _ setting: OperationSetting
