@@ -57,7 +57,7 @@ public struct MountOptions: Sendable, Hashable {
     .dataReplicas, .metadataReplicas, .foregroundTarget, .backgroundTarget, .promoteTarget,
     .metadataTarget, .nocow, .inlineData, .strHash, .journalFlushDelay, .journalReclaimDelay,
     .journalTransactionNames, .gcReservePercent, .gcReserveBytes, .shardInodeNumbers,
-    .inodes32Bit, .discard,
+    .inodes32bit, .discard,
   ]
   /// Volume options that ask for what reading without a write is anyway.
   private static let fulfilledOptions: [VolumeOption] = [

@@ -60,7 +60,7 @@ enum Operations {
   private static func addNames(_ table: inout fuse_lowlevel_ops) {
     unsafe table.lookup = { (request, parent, name) in
       unsafe serve(request) { (server, request) in
-        unsafe server.lookUp(request, in: parent, bytes(name))
+        unsafe server.lookUp(request, in: parent, Operations.bytes(name))
       }
     }
     unsafe table.getattr = { (request, node, _) in
@@ -71,7 +71,7 @@ enum Operations {
     }
     unsafe table.getxattr = { (request, node, name, room) in
       unsafe serve(request) { (server, request) in
-        unsafe server.getXattr(request, of: node, bytes(name), room: room)
+        unsafe server.getXattr(request, of: node, Operations.bytes(name), room: room)
       }
     }
     unsafe table.listxattr = { (request, node, room) in

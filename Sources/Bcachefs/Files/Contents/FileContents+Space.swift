@@ -76,7 +76,8 @@ extension FileContents {
     try load(block, window, start)
     let bytes = block * blockBytes..<(block + 1) * blockBytes
     condition.withLock {
-      var target = window.buffer.mutableBytes
+      let buffer = window.buffer
+      var target = buffer.mutableBytes
       target.zero(inside..<bytes.upperBound)
     }
     let options = try dataOptions()

@@ -2,6 +2,8 @@
 // Files by their paths, and what a mount asks of the volume as a whole.
 
 internal import BcachefsFormat
+internal import BcachefsIO
+internal import BcachefsSupport
 
 extension FileSystem {
   /// The file that a path from the volume's root names.
