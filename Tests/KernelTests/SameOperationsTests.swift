@@ -11,11 +11,13 @@ internal import Testing
 @Suite(.enabled(if: KernelGuest.isAvailable, "\(KernelGuest.missing)"))
 struct SameOperationsTests {
   /// An operation, in Python and here.
-  private struct Step {
+  private struct Step: Sendable {
     let python: String
-    let body: (PathOperations) throws(VolumeError) -> Void
+    let body: @Sendable (PathOperations) throws(VolumeError) -> Void
 
-    init(_ python: String, _ body: @escaping (PathOperations) throws(VolumeError) -> Void) {
+    init(
+      _ python: String, _ body: @escaping @Sendable (PathOperations) throws(VolumeError) -> Void
+    ) {
       self.python = python
       self.body = body
     }

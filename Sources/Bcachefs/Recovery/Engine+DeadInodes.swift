@@ -37,7 +37,7 @@ extension Engine {
         try forgetDeadInode(place, finding)
       } else {
         if wasClean { store.recordFinding(.deleted_inode_but_clean) }
-        try deleteInode(place)
+        try deleteInode(place, .reclaim)
         count += 1
       }
     }
@@ -56,9 +56,9 @@ extension Engine {
   /// it. Nobody has it open, or opens it.
   ///
   /// - Throws: what transactions throw.
-  func deleteInode(_ place: BPos) throws(VolumeError) {
+  func deleteInode(_ place: BPos, _ watermark: Watermark = .normal) throws(VolumeError) {
     while try run(
-      "inode_rm", watermark: .reclaim,
+      "inode_rm", watermark: watermark,
       { (transaction) throws(TransactionError) in
         let hasMore = try transaction.deleteSome(of: place)
         try transaction.commit()

@@ -16,7 +16,7 @@ extension FileSystem {
   ) throws(VolumeError) -> FileAttributes {
     let (setting, time) = (setting(), time)
     if change.modificationTime != nil { contents.find(id)?.forgetTime() }
-    let inode = try engine.run("setattr", watermark: .reclaim) {
+    let inode = try engine.run("setattr") {
       (transaction) throws(TransactionError) in
       let inode = try transaction.change(id, change, time, setting)
       try transaction.commit()
@@ -85,6 +85,7 @@ extension FileSystem {
   ) throws(VolumeError) {
     if FileOption.isShown(by: name) { return try setOption(name, of: id, to: value) }
     let key = try xattrKey(name)
+    try checkRoom()
     if key.isACL { return try setACL(key, of: id, to: value) }
     try setXattr(key, of: id, to: value, condition)
   }

@@ -76,6 +76,7 @@ extension FileSystem {
   public func create(
     _ name: [UInt8], in parent: FileID, _ creation: FileCreation, isHeld: Bool = false
   ) throws(VolumeError) -> FileAttributes {
+    try checkRoom()
     let setting = setting()
     let inode = try engine.run("create") { (transaction) throws(TransactionError) in
       let inode = try transaction.create(name, in: parent, creation, setting)
@@ -95,6 +96,7 @@ extension FileSystem {
   public func createUnnamed(
     in parent: FileID, _ creation: FileCreation
   ) throws(VolumeError) -> FileAttributes {
+    try checkRoom()
     let setting = setting()
     let inode = try engine.run("create") { (transaction) throws(TransactionError) in
       let inode = try transaction.create(nil, in: parent, creation, setting)
@@ -115,6 +117,7 @@ extension FileSystem {
   public func link(
     _ id: FileID, as name: [UInt8], in parent: FileID
   ) throws(VolumeError) -> FileAttributes {
+    try checkRoom()
     let setting = setting()
     let inode = try holding(id) { () throws(VolumeError) in
       try engine.run("link") { (transaction) throws(TransactionError) in
@@ -147,7 +150,7 @@ extension FileSystem {
     _ name: [UInt8], in parent: FileID, removesDirectories: Bool
   ) throws(VolumeError) {
     let setting = setting()
-    let removed = try engine.run("unlink", watermark: .reclaim) {
+    let removed = try engine.run("unlink") {
       (transaction) throws(TransactionError) in
       let removed = try transaction.removeName(
         name, from: parent, removesDirectories: removesDirectories, setting)

@@ -33,6 +33,7 @@ extension FileSystem {
     guard target.count <= inlineTargetMaxByteCount else {
       return try makeLongLink(name, to: target, in: parent, creation)
     }
+    try checkRoom()
     try markInlineData()
     let setting = setting()
     let blockBytes = Int(engine.media.superblock.blockSizeSectors) * 512

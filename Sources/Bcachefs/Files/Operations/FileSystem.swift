@@ -62,6 +62,10 @@ public final class FileSystem: Sendable {
   let time: VolumeTime
   private let stringHash: UInt8
   let usesACLs: Bool
+  /// Sectors that are left to operations that make room.
+  private let spareSectors: UInt64
+  /// Nodes that such an operation may need at once, and as many for those that write them.
+  private static var spareNodes: UInt64 { 16 }
 
   /// Takes over an engine that nobody else closes.
   init(
@@ -77,6 +81,7 @@ public final class FileSystem: Sendable {
     let type = option.type(newSiphash: superblock.featureMask.contains(.newSiphash))
     stringHash = (type ?? .siphash).rawValue
     usesACLs = options.isOn(.acl)
+    spareSectors = Self.spareNodes * UInt64(superblock[Superblock.Layout.btreeNodeSize])
   }
 
   /// Opens a volume for changes; one that was formatted and never opened becomes a filesystem.
@@ -137,6 +142,14 @@ public final class FileSystem: Sendable {
     OperationSetting(
       now: time.units(engine.media.clocks.wallNanoseconds()), hashSeed: engine.nextNodeSequence(),
       stringHash: stringHash, usesACLs: usesACLs, numbers: numbers)
+  }
+
+  /// Refuses what adds keys where there is no room but for what takes keys away: nodes are not
+  /// promised before they are needed.
+  ///
+  /// - Throws: `.noSpace`.
+  func checkRoom() throws(VolumeError) {
+    guard engine.usage.available >= spareSectors else { throw VolumeError(.noSpace) }
   }
 
   /// What stat(2) tells of an inode.

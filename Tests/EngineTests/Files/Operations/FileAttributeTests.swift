@@ -282,6 +282,48 @@ internal import Testing
     }
   }
 
+  /// What takes names away still works, and makes room again.
+  @Test func aFullVolumeGivesItsNamesBack() throws {
+    let disk = try OpenFileSystem {
+      $0.sizes = [16 << 20]
+      $0.build.bucketBytes = 16 << 10
+    }
+    let files = try disk.open()
+    var names: [[UInt8]] = []
+    let value = [UInt8](repeating: 1, count: 1500)
+    while names.count < 1 << 16 {
+      let name = [UInt8](repeating: 0x61, count: 200) + Array("\(names.count)".utf8)
+      do throws(VolumeError) {
+        let file = try files.create(
+          name, in: files.root, FileCreation(.regular, permissions: 0o600))
+        names.append(name)
+        try files.setXattr(Array("user.a".utf8), of: file.id, to: value)
+      } catch {
+        #expect(error.code == .noSpace)
+        break
+      }
+    }
+    #expect(names.count > 500 && names.count < 1 << 16)
+    expectCode(.noSpace) { () throws(VolumeError) in
+      try files.create([0x62], in: files.root, FileCreation(.regular, permissions: 0o600))
+    }
+    for (number, name) in names.enumerated() {
+      if number % 2 == 0 {
+        try files.rename(name, in: files.root, to: name + [0x62], in: files.root)
+        try files.unlink(name + [0x62], in: files.root)
+      } else {
+        try files.unlink(name, in: files.root)
+      }
+    }
+    _ = try files.makeFile("again")
+    try files.close()
+    try expectSound(disk.device)
+    try disk.read { volume in
+      let violations = try TreeInvariants.violations(in: volume)
+      #expect(violations == [])
+    }
+  }
+
   @Test(arguments: [true, false], [true, false])
   func inodeNumbersAreInTheirRange(is32Bit: Bool, isSharded: Bool) throws {
     let disk = try OpenFileSystem {
