@@ -205,8 +205,11 @@ enum FileOperations {
         server.seek(request, in: node, from: Int64(offset), kind)
       }
     }
-    unsafe table.release = { (request, _, _) in
-      unsafe serve(request) { (_, request) in request.fail(0) }
+    unsafe table.release = { (request, node, info) in
+      unsafe serve(request) { (server, request) in
+        if let info = unsafe info?.pointee { server.close(node, info) }
+        request.fail(0)
+      }
     }
   }
 }

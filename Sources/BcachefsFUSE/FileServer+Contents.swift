@@ -30,9 +30,16 @@ extension FileServer {
       do throws(VolumeError) { try system.checkMayChange(file) } catch {
         return fail(request, error, file)
       }
+      writers.add(node)
     }
     info.keep_cache = 1
-    _ = unsafe fuse_reply_open(request.handle, &info)
+    guard unsafe fuse_reply_open(request.handle, &info) != 0 else { return }
+    close(node, info)
+  }
+
+  /// The kernel lets go of what `open` or `create` gave it.
+  func close(_ node: UInt64, _ info: fuse_file_info) {
+    if info.flags & O_ACCMODE != O_RDONLY { writers.remove(node) }
   }
 
   func read(_ request: Request, of node: UInt64, byteCount: Int, from offset: Int64) {
@@ -97,6 +104,7 @@ extension FileServer {
   func seek(_ request: Request, in node: UInt64, from offset: Int64, _ kind: Int32) {
     answer(request, node) { (file) throws(VolumeError) in
       guard kind == Self.seekData || kind == Self.seekHole else { return request.fail(EINVAL) }
+      writers.writeBack(node, from: max(offset, 0))
       guard let start = UInt64(exactly: offset),
         let found = try system.next(inHole: kind == Self.seekHole, of: file, from: start),
         let result = Int64(exactly: found)

@@ -45,7 +45,10 @@ extension FileServer {
       }
       let entry = entry(try system.create(name, in: directory, creation))
       info.keep_cache = 1
-      if !request.reply(entry, &info) { forget(entry.ino, count: 1) }
+      writers.add(entry.ino)
+      guard !request.reply(entry, &info) else { return }
+      writers.remove(entry.ino)
+      forget(entry.ino, count: 1)
     } catch {
       fail(request, error, directory)
     }

@@ -36,6 +36,8 @@ final class FileServer: Sendable {
   private let becameReady: @Sendable () -> Void
   private let firstRequest: @Sendable () -> Void
   let connection = ConnectionState()
+  /// What the kernel may not have written back yet.
+  let writers = OpenWriters()
 
   /// - Parameters:
   ///   - log: Called with what went wrong, on the thread of the request.

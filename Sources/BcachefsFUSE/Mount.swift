@@ -78,20 +78,27 @@ public struct Mount: Sendable {
       @Sendable in ReadAhead.raise(for: directory, toBytes: VolumeServer.maxReadBytes)
     }
     let (server, table): (AnyObject, fuse_lowlevel_ops)
+    var writers: OpenWriters?
     switch subject {
     case .volume(let volume):
       server = VolumeServer(
         volume, root: root, log: log, becameReady: becameReady, firstRequest: firstRequest)
       table = Operations.table()
     case .system(let system):
-      server = FileServer(
+      let files = FileServer(
         system, root: root, log: log, becameReady: becameReady, firstRequest: firstRequest)
+      writers = files.writers
+      server = files
       table = FileOperations.table()
     }
     let session = unsafe try newSession(server, table)
     // libfuse has the server by a plain pointer.
     defer { withExtendedLifetime(server) {} }
-    defer { unsafe fuse_session_destroy(session) }
+    unsafe writers?.setSession(session)
+    defer {
+      unsafe writers?.setSession(nil)
+      unsafe fuse_session_destroy(session)
+    }
     Self.allowSignals()
     guard unsafe fuse_set_signal_handlers(session) == 0 else {
       throw MountError(.system, "signal handlers cannot be set")

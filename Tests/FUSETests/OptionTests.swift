@@ -24,10 +24,25 @@ internal import Testing
     #expect(refusal("ro,block_size=4k")?.hasPrefix("option block_size: ") == true)
   }
 
-  @Test func onlyReadOnlyMountsAreMade() {
-    #expect(refusal("nodev")?.contains("-o ro") == true)
-    #expect(refusal("ro", "rw")?.hasPrefix("option rw: ") == true)
-    #expect(refusal("rw,ro") == nil)
+  @Test func theLastWordCountsOnWhatMayBeChanged() throws {
+    func list(_ options: String...) throws -> Substring? {
+      try MountOptions(parsing: options).sessionOptions(source: "d", isRoot: true)
+        .split(separator: ",").first
+    }
+    #expect(try list() == "rw")
+    #expect(try list("nodev") == "rw")
+    #expect(try list("ro") == "ro")
+    #expect(try list("ro", "rw") == "rw")
+    #expect(try list("rw,ro") == "ro")
+    #expect(try list("read_only") == "ro")
+  }
+
+  @Test func whatHasNoEffectIsNamed() throws {
+    func names(_ list: String) throws -> [String] {
+      try MountOptions(parsing: [list]).optionsWithoutEffect
+    }
+    #expect(try names("compression=lz4,fsck") == ["fsck"])
+    #expect(try names("ro,compression=lz4").contains("compression"))
   }
 
   @Test func optionsReachWhomTheyAreFor() throws {
