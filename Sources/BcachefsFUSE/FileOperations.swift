@@ -115,8 +115,10 @@ enum FileOperations {
   }
 
   private static func addAttributes(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.getattr = { (request, node, _) in
-      unsafe serve(request) { (server, request) in server.getAttributes(request, of: node) }
+    unsafe table.getattr = { (request, node, info) in
+      unsafe serve(request) { (server, request) in
+        server.getAttributes(request, of: node, handle: unsafe info?.pointee.fh)
+      }
     }
     unsafe table.setattr = { (request, node, status, which, _) in
       unsafe serve(request) { (server, request) in

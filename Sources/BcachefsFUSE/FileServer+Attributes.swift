@@ -8,15 +8,17 @@ internal import CFUSE
 internal import Glibc
 
 extension FileServer {
-  func getAttributes(_ request: Request, of node: UInt64) {
+  /// - Parameter handle: Of who has the file open; nil where that does not matter.
+  func getAttributes(_ request: Request, of node: UInt64, handle: UInt64?) {
     answer(request, node) { (file) throws(VolumeError) in
+      guard !isOutOfRoom(node, handle: handle) else { return request.fail(ENOSPC) }
       reply(request, attributes: try system.attributes(of: file))
     }
   }
 
   private func reply(_ request: Request, attributes: FileAttributes) {
     request.reply(
-      attributes.status(blockBytes: blockBytes), timeoutSeconds: Self.timeoutSeconds)
+      attributes.status(blockBytes: blockBytes), timeoutSeconds: attributesTimeout)
   }
 
   /// - Parameter which: As in `FUSE_SET_ATTR_*`.

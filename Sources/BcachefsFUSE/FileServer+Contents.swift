@@ -31,7 +31,9 @@ extension FileServer {
         return fail(request, error, file)
       }
       writers.add(node)
+      noteRoom()
     }
+    info.fh = Self.handle(info.flags)
     info.keep_cache = 1
     guard unsafe fuse_reply_open(request.handle, &info) != 0 else { return }
     close(node, info)
@@ -65,6 +67,7 @@ extension FileServer {
     guard let offset = UInt64(exactly: offset) else { return request.fail(EINVAL) }
     do throws(VolumeError) {
       try system.write(file, bytes, at: offset, keepsTimes: isFromCache)
+      noteRoom()
       request.reply(written: bytes.byteCount)
     } catch {
       fail(request, error, file)
@@ -97,6 +100,7 @@ extension FileServer {
       default: return request.fail(EOPNOTSUPP)
       }
       try system.change(file, start..<end, change, keepsSize: keepsSize)
+      noteRoom()
       request.fail(0)
     }
   }

@@ -44,8 +44,10 @@ extension FileServer {
         return request.fail(EINVAL)
       }
       let entry = entry(try system.create(name, in: directory, creation))
+      info.fh = Self.handle(info.flags)
       info.keep_cache = 1
       writers.add(entry.ino)
+      noteRoom()
       guard !request.reply(entry, &info) else { return }
       writers.remove(entry.ino)
       forget(entry.ino, count: 1)

@@ -4,8 +4,8 @@
 // How it works
 //   1. Every request is answered on the thread that received it, by calls of the engine.
 //   2. Nobody changes the volume but through this mount: so the kernel may keep names, missing ones
-//      too, attributes and contents as long as it likes, and keeps what is written to files until it
-//      wants (`FUSE_CAP_WRITEBACK_CACHE`).
+//      too, attributes and contents as long as it likes, and keeps what is written to files until
+//      it wants (`FUSE_CAP_WRITEBACK_CACHE`).
 //   3. What the kernel knows of it holds: a file whose last name goes stays until the kernel has
 //      forgotten it, which it does when nobody has it open any more.
 //   4. Permissions are the kernel's to check, access control lists included.
@@ -38,6 +38,8 @@ final class FileServer: Sendable {
   let connection = ConnectionState()
   /// What the kernel may not have written back yet.
   let writers = OpenWriters()
+  /// Whether room was short when somebody looked (FileServer+Space.swift).
+  let isRoomShort = Atomic<Bool>(false)
 
   /// - Parameters:
   ///   - log: Called with what went wrong, on the thread of the request.
@@ -112,7 +114,7 @@ final class FileServer: Sendable {
     entry.ino = nodes.remember(attributes.id)
     entry.generation = UInt64(attributes.inode.generation)
     entry.attr = attributes.status(blockBytes: blockBytes)
-    entry.attr_timeout = Self.timeoutSeconds
+    entry.attr_timeout = attributesTimeout
     entry.entry_timeout = Self.timeoutSeconds
     return entry
   }

@@ -3,11 +3,13 @@
 // written back.
 //
 // How it works
-//   The kernel writes back before it asks for what depends on contents, but for one thing: where
-//   holes and data are. So those are asked for after it was made to write back, which dropping its
-//   pages does. Of files that nobody can write to it has nothing.
-// Locks: `state` is a leaf; the kernel is told with nothing held. That waits for writing: on another
-// thread than this one.
+//   1. The kernel writes back before it asks for what depends on contents, but for one thing: where
+//      holes and data are. So those are asked for after it was made to write back, which dropping
+//      its pages does. Of files that nobody can write to it has nothing.
+//   2. It waits until the kernel's writes are answered, which other threads do: so some of them are
+//      always left to do that.
+// Locks: `state` is a leaf; the kernel is told with nothing held. That waits for writing: on
+// another thread than this one.
 
 internal import CFUSE
 internal import Synchronization
@@ -21,7 +23,11 @@ final class OpenWriters: Sendable {
     var counts: [UInt64: Int] = [:]
   }
 
+  /// Threads that may wait for writing at a time.
+  private static var waitersMax: Int { Int(Mount.threads) / 2 }
+
   private let state = Mutex(State())
+  private let waiters = Atomic<Int>(0)
 
   /// - Parameter session: nil before it is destroyed.
   func setSession(_ session: OpaquePointer?) {
@@ -38,10 +44,20 @@ final class OpenWriters: Sendable {
     }
   }
 
-  /// Has the kernel write back what it has of a file from an offset on.
+  /// Has the kernel ask for the attributes of all of them anew.
+  func forgetAttributes() {
+    let (address, nodes) = state.withLock { ($0.session, Array($0.counts.keys)) }
+    guard let session = unsafe OpaquePointer(bitPattern: address) else { return }
+    for node in nodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, node, -1, 0) }
+  }
+
+  /// Has the kernel write back what it has of a file from an offset on, unless too many do that.
   func writeBack(_ node: UInt64, from offset: Int64) {
     let address = state.withLock { state in state.counts[node] == nil ? 0 : state.session }
     guard let session = unsafe OpaquePointer(bitPattern: address) else { return }
+    let count = waiters.wrappingAdd(1, ordering: .relaxed).newValue
+    defer { waiters.wrappingSubtract(1, ordering: .relaxed) }
+    guard count <= Self.waitersMax else { return }
     _ = unsafe fuse_lowlevel_notify_inval_inode(session, node, off_t(offset), 0)
   }
 }

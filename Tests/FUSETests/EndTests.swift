@@ -55,8 +55,10 @@ struct EndTests {
     let result = try withPlain(
       """
       refused() { "$BCACHEFS" "$@" 2>&1; echo $?; }
+      refused mount -o no_such_option=1 "$IMAGE" "$MOUNT"
+      exec 9<"$IMAGE"; flock -s 9
       refused mount "$IMAGE" "$MOUNT"
-      refused mount -o rw "$IMAGE" "$MOUNT"
+      exec 9<&-
       refused mount -o ro,no_such_option=1 "$IMAGE" "$MOUNT"
       refused mount -o ro,subvol=no/such "$IMAGE" "$MOUNT"
       refused mount -o ro "$IMAGE" "$MOUNT/missing"
@@ -64,8 +66,7 @@ struct EndTests {
       grep -c " $MOUNT " /proc/mounts
       """)
     let text = result.text
-    #expect(text.contains("that must be asked for: -o ro\n1\n"))
-    #expect(text.contains("option rw: this program mounts read-only; say -o ro\n1\n"))
+    #expect(text.contains("has locked it; unmount, detach or stop that first"))
     #expect(text.contains("option no_such_option: no such option\n1\n"))
     #expect(text.contains("option subvol=no/such: no: no such name\n1\n"))
     #expect(text.contains("/missing: No such file or directory\n1\n"))

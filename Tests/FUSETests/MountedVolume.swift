@@ -2,6 +2,7 @@
 // A volume mounted by the built command, for the time of a test.
 
 internal import Foundation
+internal import Glibc
 internal import TestSupport
 
 /// Whether this machine lets us mount by FUSE.
@@ -23,30 +24,64 @@ enum FUSESupport {
 struct MountedVolume: ~Copyable {
   let path: String
   private let folder: TemporaryFolder
+  private let source: String
 
   /// Mounts in the background.
   ///
   /// - Parameters:
   ///   - images: The devices.
-  ///   - options: Added to `ro`.
-  init(_ images: [String], options: String = "", passphrase: String? = nil) throws {
+  ///   - isChanged: Whether it is for writing, too.
+  ///   - options: Added to `ro` or `rw`.
+  init(
+    _ images: [String], isChanged: Bool = false, options: String = "", passphrase: String? = nil
+  ) throws {
     let folder = try TemporaryFolder()
     let path = folder.file("mount")
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    var arguments = ["mount", "-o", "ro\(options.isEmpty ? "" : ",\(options)")"]
+    var arguments = [
+      "mount", "-o", "\(isChanged ? "rw" : "ro")\(options.isEmpty ? "" : ",\(options)")",
+    ]
     if let passphrase {
       try writeFile(folder.file("passphrase"), Array(passphrase.utf8))
       arguments += ["-o", "passphrase_file=\(folder.file("passphrase"))"]
     }
+    let source = images.joined(separator: ":")
     try runProgramOrThrow(
-      builtProgram("bcachefs"), arguments + [images.joined(separator: ":"), path],
-      timeoutSeconds: 60)
+      builtProgram("bcachefs"), arguments + [source, path], timeoutSeconds: 60)
     self.path = path
+    self.source = source
     self.folder = folder
   }
 
   deinit {
     _ = try? runProgram("fusermount3", ["-u", "-z", path], timeoutSeconds: 20)
+  }
+
+  /// The process that serves it.
+  func server() throws -> Int32? {
+    let found = try runProgram("pgrep", ["-f", "bcachefs mount .*\(source)"])
+    return found.text.split(separator: "\n").first.flatMap { Int32($0) }
+  }
+
+  /// Unmounts, and waits until the volume is closed.
+  func end() throws {
+    try runProgramOrThrow("umount", [path], timeoutSeconds: 60)
+    try waitForServer()
+  }
+
+  /// The power fails, as far as the server is concerned.
+  func kill() throws {
+    if let process = try server() { _ = Glibc.kill(process, SIGKILL) }
+    try waitForServer()
+    try runProgramOrThrow("umount", ["-l", path], timeoutSeconds: 60)
+  }
+
+  private func waitForServer() throws {
+    for _ in 0..<600 {
+      guard try server() != nil else { return }
+      usleep(100_000)
+    }
+    throw ProgramError(description: "the server of \(source) does not end")
   }
 
   /// Runs a shell script in the mount's root. Nothing in this process touches a mount: it could

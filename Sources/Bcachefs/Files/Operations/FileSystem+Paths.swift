@@ -33,6 +33,12 @@ extension FileSystem {
   /// What was noticed while opening and did not prevent it, a line each.
   public var warnings: [String] { engine.media.warnings }
 
+  /// What files can still take, in bytes; all copies counted. No I/O.
+  public var availableBytes: UInt64 { engine.usage.available * 512 }
+
+  /// What files and nodes can take together, in bytes; all copies counted. No I/O.
+  public var capacityBytes: UInt64 { engine.usage.capacity * 512 }
+
   /// Bytes of a block: what files take room in.
   public var blockBytes: Int { Int(engine.media.superblock.blockSizeSectors) * 512 }
 
