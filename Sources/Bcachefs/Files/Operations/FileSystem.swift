@@ -95,10 +95,22 @@ public final class FileSystem: Sendable {
   ///
   /// - Throws: why it could not be written; the volume is as after a crash then.
   public func close() throws(VolumeError) {
-    for id in openFiles.takeUnlinked() { try delete(id) }
-    try engine.close()
+    do throws(VolumeError) {
+      for id in openFiles.takeUnlinked() { try delete(id) }
+      try engine.close()
+    } catch {
+      engine.letGo()
+      closeDevices { _ in }
+      throw error
+    }
+    var failure: DeviceError?
+    closeDevices { failure = failure ?? $0 }
+    if let failure { throw VolumeError(failure) }
+  }
+
+  private func closeDevices(_ report: (DeviceError) -> Void) {
     for device in engine.media.devices {
-      do throws(DeviceError) { try device?.close() } catch { throw VolumeError(error) }
+      do throws(DeviceError) { try device?.close() } catch { report(error) }
     }
   }
 
@@ -107,6 +119,13 @@ public final class FileSystem: Sendable {
   /// - Throws: why nothing is written any more.
   public func sync() throws(VolumeError) {
     try engine.journal.flush(upTo: engine.journal.currentSequence)
+  }
+
+  /// Makes durable what was done to a file before: its attributes, and the name that it got last.
+  ///
+  /// - Throws: `.notFound`; why nothing is written any more.
+  public func sync(_ id: FileID) throws(VolumeError) {
+    try engine.journal.flush(upTo: attributes(of: id).inode.journalSeq)
   }
 
   /// The root directory.
