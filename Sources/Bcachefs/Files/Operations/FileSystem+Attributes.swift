@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // Attributes of files and of the volume.
 //
+// How it works
+//   An extended attribute's name says what it is: one that is stored, an ACL in a form of its own,
+//   or an option, which is a field of the inode. All are given and taken as Linux does.
+// Invariants
+//   (1) A feature that a value needs is in the superblock before the value is in an inode.
 // Source: fs.c (bch2_setattr, bch2_statfs), xattr.c.
 
 internal import BcachefsFormat

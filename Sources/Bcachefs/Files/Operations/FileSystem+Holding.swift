@@ -61,8 +61,14 @@ extension FileSystem {
   }
 
   private func deleteAndFinish(_ id: FileID) throws(VolumeError) {
-    defer { openFiles.finish(id) }
-    try delete(id)
+    repeat {
+      do throws(VolumeError) {
+        try delete(id)
+      } catch {
+        _ = openFiles.finish(id)
+        throw error
+      }
+    } while openFiles.finish(id)
   }
 
   /// Deletes a file without a name, which nobody holds; one with a name stays.

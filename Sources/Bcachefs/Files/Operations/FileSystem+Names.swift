@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 // Names: looked up, listed, made, removed, changed.
 //
+// How it works
+//   Each call is a transaction; what it needs that is not in the btrees (time, a secret for hashes)
+//   is the same whenever it begins again.
+// Invariants
+//   (1) What was removed or replaced is settled after the commit: deleted, if nobody holds it.
 // Source: fs.c (bch2_lookup, bch2_mknod, bch2_symlink, bch2_rename2), dirent.c (bch2_readdir).
 
 internal import BcachefsFormat

@@ -115,14 +115,25 @@ public final class FileSystem: Sendable {
   /// - Throws: why it could not be written; the volume is as after a crash then.
   public func close() throws(VolumeError) {
     writing.withLock { $0 = nil }
-    for id in openFiles.takeUnlinked() { try delete(id) }
-    contents.writeAll()
-    try engine.close()
-    let lost = contents.takeFailure()
-    for device in engine.media.devices {
-      do throws(DeviceError) { try device?.close() } catch { throw VolumeError(error) }
+    do throws(VolumeError) {
+      for id in openFiles.takeUnlinked() { try delete(id) }
+      contents.writeAll()
+      try engine.close()
+    } catch {
+      engine.letGo()
+      closeDevices { _ in }
+      throw error
     }
-    if let lost { throw lost }
+    var failure: DeviceError?
+    closeDevices { failure = failure ?? $0 }
+    if let failure { throw VolumeError(failure) }
+    if let lost = contents.takeFailure() { throw lost }
+  }
+
+  private func closeDevices(_ report: (DeviceError) -> Void) {
+    for device in engine.media.devices {
+      do throws(DeviceError) { try device?.close() } catch { report(error) }
+    }
   }
 
   /// Makes everything durable that was done before.
@@ -132,6 +143,13 @@ public final class FileSystem: Sendable {
     contents.writeAll()
     if let lost = contents.takeFailure() { throw lost }
     try engine.journal.flush(upTo: engine.journal.currentSequence)
+  }
+
+  /// Makes durable what was done to a file before: its attributes, and the name that it got last.
+  ///
+  /// - Throws: `.notFound`; why nothing is written any more.
+  public func sync(_ id: FileID) throws(VolumeError) {
+    try engine.journal.flush(upTo: attributes(of: id).inode.journalSeq)
   }
 
   /// The root directory.

@@ -22,6 +22,8 @@ final class OpenFiles: Sendable {
     var wasUnlinked = false
     /// Somebody is deleting it.
     var isGoing = false
+    /// It lost its last name while somebody looked whether it has one.
+    var needsAnotherLook = false
   }
 
   private typealias Table = [FileID: Entry]
@@ -83,8 +85,11 @@ final class OpenFiles: Sendable {
   func noteUnlinked(_ id: FileID) -> Bool {
     shards[Self.shard(of: id.inode)].files.withLock { files in
       var entry = files[id] ?? Entry()
-      // Who is deleting it sees in the inode whether it may.
-      guard !entry.isGoing else { return false }
+      guard !entry.isGoing else {
+        entry.needsAnotherLook = true
+        files[id] = entry
+        return false
+      }
       entry.wasUnlinked = true
       entry.isGoing = entry.holders == 0
       files[id] = entry
@@ -93,9 +98,19 @@ final class OpenFiles: Sendable {
   }
 
   /// A file is deleted, or was not to be.
-  func finish(_ id: FileID) {
-    shards[Self.shard(of: id.inode)].files.withLock { $0[id] = nil }
-    waiting.broadcast()
+  ///
+  /// - Returns: Whether it lost its last name meanwhile: then it has to be deleted once more.
+  func finish(_ id: FileID) -> Bool {
+    let isDone = shards[Self.shard(of: id.inode)].files.withLock { files in
+      guard files[id]?.needsAnotherLook == true else {
+        files[id] = nil
+        return true
+      }
+      files[id]?.needsAnotherLook = false
+      return false
+    }
+    if isDone { waiting.broadcast() }
+    return !isDone
   }
 
   /// Files that lost their last name and are held all the same. Nobody holds them any more.

@@ -40,6 +40,20 @@ extension Transaction {
     var isSubvolume: Bool { inode.subvolume != 0 }
   }
 
+  /// A rename as it was found to be possible, and is then done.
+  private struct Renaming {
+    var from: DirectoryState
+    /// The same as `from` where both names are in one directory.
+    var to: DirectoryState
+    var source: Side
+    /// What has the new name.
+    var target: Side?
+    let place: HashPlace<FoundName>
+    let isExchange: Bool
+
+    var isOneDirectory: Bool { from.id == to.id }
+  }
+
   /// Renames a file.
   ///
   /// - Parameter whiteout: Of the whiteout that is to take the old name, with `.whiteout`.
@@ -55,10 +69,26 @@ extension Transaction {
     guard !flags.contains(.exchange) || flags == .exchange else {
       throw .failed(VolumeError(.invalid))
     }
+    guard var renaming = try renaming(old, new, flags) else { return nil }
+    try check(renaming)
+    try inheritOptions(&renaming)
+    try moveNames(&renaming, old.name, new.name)
+    try countLinks(&renaming)
+    let removed = try put(&renaming, setting)
+    if flags.contains(.whiteout) { _ = try create(old.name, in: old.parent, whiteout, setting) }
+    return removed
+  }
+
+  /// Finds both names.
+  ///
+  /// - Returns: nil for two names of one file: both stay.
+  private func renaming(
+    _ old: NamedPlace, _ new: NamedPlace, _ flags: RenameFlags
+  ) throws(TransactionError) -> Renaming? {
     let isOneDirectory = old.parent == new.parent
-    var from = try directoryToChange(old.parent)
-    var to = isOneDirectory ? from : try directoryToChange(new.parent)
-    var source = try side(try name(old.name, in: from, .intent), from)
+    let from = try directoryToChange(old.parent)
+    let to = isOneDirectory ? from : try directoryToChange(new.parent)
+    let source = try side(try name(old.name, in: from, .intent), from)
     let place = try search(
       new.name, in: to, .intent, vacated: isOneDirectory ? source.found.position.offset : nil)
     var target: Side?
@@ -66,62 +96,14 @@ extension Transaction {
     case .found(let found):
       if flags.contains(.noReplace) { throw .failed(VolumeError(.exists)) }
       let side = try side(found, to)
-      // Two names of one file: both stay.
       if side.id == source.id { return nil }
       target = side
     case .free:
       if flags.contains(.exchange) { throw .failed(VolumeError(.notFound)) }
     }
-    let isExchange = flags.contains(.exchange)
-    try checkMayMove(source, out: from, in: to, isReplaced: false)
-    if let target {
-      try checkMayMove(target, out: to, in: from, isReplaced: !isExchange)
-      if !isExchange { try checkMayReplace(target, by: source) }
-    }
-    if !isOneDirectory {
-      try checkNoLoop(source, below: new.parent)
-      if isExchange, let target { try checkNoLoop(target, below: old.parent) }
-    }
-
-    let isMoved = source.inode.inheritOptions(of: to.inode)
-    if isMoved, source.isDirectory { throw .failed(VolumeError(.crossSubvolume)) }
-    if isExchange, var other = target {
-      if other.inode.inheritOptions(of: from.inode), other.isDirectory {
-        throw .failed(VolumeError(.crossSubvolume))
-      }
-      target = other
-    }
-
-    try move(&source, from, old.name, to, new.name, place, exchanged: isExchange ? target : nil)
-    if isExchange, var other = target {
-      try point(&other, to: from, at: source.found.position.offset)
-      other.inode.ctime = setting.now
-      put(other.inode, other.snapshot)
-    }
-    try countLinks(
-      source, target, isExchange: isExchange, isOneDirectory: isOneDirectory, &from, &to)
-    from.inode.mtime = setting.now
-    from.inode.ctime = setting.now
-    put(from.inode, from.snapshot)
-    if !isOneDirectory {
-      to.inode.mtime = setting.now
-      to.inode.ctime = setting.now
-      put(to.inode, to.snapshot)
-    }
-    source.inode.ctime = setting.now
-    put(source.inode, source.snapshot)
-    var removed: RemovedName?
-    if !isExchange, var target {
-      try target.inode.removeLink()
-      target.inode.forgetName(in: new.parent.inode, at: target.found.position.offset)
-      target.inode.ctime = setting.now
-      put(target.inode, target.snapshot)
-      removed = RemovedName(
-        id: target.id, snapshot: target.snapshot,
-        isUnlinked: target.inode.flags.contains(.unlinked))
-    }
-    if flags.contains(.whiteout) { _ = try create(old.name, in: old.parent, whiteout, setting) }
-    return removed
+    return Renaming(
+      from: from, to: to, source: source, target: target, place: place,
+      isExchange: flags.contains(.exchange))
   }
 
   /// What a name leads to, as it is to be changed.
@@ -144,6 +126,32 @@ extension Transaction {
   }
 
   // MARK: - What is refused
+
+  private func check(_ renaming: Renaming) throws(TransactionError) {
+    let (from, to, isExchange) = (renaming.from, renaming.to, renaming.isExchange)
+    try checkMayMove(renaming.source, out: from, in: to, isReplaced: false)
+    if let target = renaming.target {
+      try checkMayMove(target, out: to, in: from, isReplaced: !isExchange)
+      if !isExchange { try checkMayReplace(target, by: renaming.source) }
+    }
+    guard !renaming.isOneDirectory else { return }
+    try checkNoLoop(renaming.source, below: to.id)
+    if isExchange, let target = renaming.target { try checkNoLoop(target, below: from.id) }
+  }
+
+  /// Has what moves follow its new directory's options.
+  ///
+  /// - Throws: `.crossSubvolume` for a directory that would have to change.
+  private func inheritOptions(_ renaming: inout Renaming) throws(TransactionError) {
+    if renaming.source.inode.inheritOptions(of: renaming.to.inode), renaming.source.isDirectory {
+      throw .failed(VolumeError(.crossSubvolume))
+    }
+    guard renaming.isExchange, var other = renaming.target else { return }
+    if other.inode.inheritOptions(of: renaming.from.inode), other.isDirectory {
+      throw .failed(VolumeError(.crossSubvolume))
+    }
+    renaming.target = other
+  }
 
   private func checkMayMove(
     _ side: Side, out from: DirectoryState, in to: DirectoryState,
@@ -199,34 +207,64 @@ extension Transaction {
 
   // MARK: - What is changed
 
-  /// Writes the names, and has the source point back to its new one.
-  private func move(
-    _ source: inout Side, _ from: DirectoryState, _ oldName: [UInt8], _ to: DirectoryState,
-    _ newName: [UInt8], _ place: HashPlace<FoundName>, exchanged: Side?
+  /// Writes the names, and has what they lead to point back to them.
+  private func moveNames(
+    _ renaming: inout Renaming, _ oldName: [UInt8], _ newName: [UInt8]
   ) throws(TransactionError) {
-    let (old, type) = (source.found.position.offset, source.found.type)
+    let (from, to, source) = (renaming.from, renaming.to, renaming.source.found)
     let offset: UInt64
-    switch place {
+    switch renaming.place {
     case .found(let found):
       offset = found.position.offset
-      // What is replaced here is no subvolume, but may be exchanged for one.
+      // What is replaced is no subvolume, but may be exchanged for one.
       try retire(found, in: to)
     case .free(let free): offset = free
     }
-    let takesOldPlace = from.id == to.id && offset == old
-    if let exchanged {
-      try retire(source.found, in: from)
+    if renaming.isExchange, var other = renaming.target {
+      try retire(source, in: from)
       try put(
-        oldName, exchanged.found.target.moved(into: from.id.subvolume),
-        type: exchanged.found.type, at: old, in: from)
-    } else if takesOldPlace {
-      try retire(source.found, in: from)
+        oldName, other.found.target.moved(into: from.id.subvolume), type: other.found.type,
+        at: source.position.offset, in: from)
+      try point(&other, to: from, at: source.position.offset)
+      renaming.target = other
+    } else if renaming.isOneDirectory, offset == source.position.offset {
+      try retire(source, in: from)
     } else {
-      try remove(source.found, from: from)
+      try remove(source, from: from)
     }
     try put(
-      newName, source.found.target.moved(into: to.id.subvolume), type: type, at: offset, in: to)
-    try point(&source, to: to, at: offset)
+      newName, source.target.moved(into: to.id.subvolume), type: source.type, at: offset, in: to)
+    try point(&renaming.source, to: to, at: offset)
+  }
+
+  /// Writes the inodes of all that takes part.
+  ///
+  /// - Returns: what was replaced.
+  private func put(
+    _ renaming: inout Renaming, _ setting: OperationSetting
+  ) throws(TransactionError) -> RemovedName? {
+    let now = setting.now
+    renaming.from.inode.mtime = now
+    renaming.from.inode.ctime = now
+    put(renaming.from.inode, renaming.from.snapshot)
+    if !renaming.isOneDirectory {
+      renaming.to.inode.mtime = now
+      renaming.to.inode.ctime = now
+      put(renaming.to.inode, renaming.to.snapshot)
+    }
+    renaming.source.inode.ctime = now
+    put(renaming.source.inode, renaming.source.snapshot)
+    guard var target = renaming.target else { return nil }
+    target.inode.ctime = now
+    if !renaming.isExchange {
+      try target.inode.removeLink()
+      target.inode.forgetName(in: renaming.to.id.inode, at: target.found.position.offset)
+    }
+    put(target.inode, target.snapshot)
+    guard !renaming.isExchange else { return nil }
+    return RemovedName(
+      id: target.id, snapshot: target.snapshot,
+      isUnlinked: target.inode.flags.contains(.unlinked))
   }
 
   /// Has a file point back to where its name is now.
@@ -250,18 +288,16 @@ extension Transaction {
   }
 
   /// Counts subdirectories that come and go.
-  private func countLinks(
-    _ source: Side, _ target: Side?, isExchange: Bool, isOneDirectory: Bool,
-    _ from: inout DirectoryState, _ to: inout DirectoryState
-  ) throws(TransactionError) {
-    let moves: Int64 = source.inode.countsAsSubdirectory ? 1 : 0
-    let others: Int64 = target?.inode.countsAsSubdirectory == true ? 1 : 0
-    if isOneDirectory {
-      if !isExchange, others > 0 { try from.inode.countSubdirectories(by: -others) }
+  private func countLinks(_ renaming: inout Renaming) throws(TransactionError) {
+    let moves: Int64 = renaming.source.inode.countsAsSubdirectory ? 1 : 0
+    let others: Int64 = renaming.target?.inode.countsAsSubdirectory == true ? 1 : 0
+    let isExchange = renaming.isExchange
+    if renaming.isOneDirectory {
+      if !isExchange, others > 0 { try renaming.from.inode.countSubdirectories(by: -others) }
       return
     }
-    try from.inode.countSubdirectories(by: (isExchange ? others : 0) - moves)
-    try to.inode.countSubdirectories(by: moves - others)
+    try renaming.from.inode.countSubdirectories(by: (isExchange ? others : 0) - moves)
+    try renaming.to.inode.countSubdirectories(by: moves - others)
   }
 }
 
