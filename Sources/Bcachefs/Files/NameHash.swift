@@ -42,14 +42,16 @@ struct NameHash {
   }
 
   /// The hash of a name in a directory; `name` is not empty.
-  func dirent(_ name: Span<UInt8>) -> UInt64 {
-    max(hash(name.rawBytes, first: nil) & direntMask, 2)
-  }
+  func dirent(_ name: Span<UInt8>) -> UInt64 { dirent(name.rawBytes) }
+
+  func dirent(_ name: RawSpan) -> UInt64 { max(hash(name, first: nil) & direntMask, 2) }
 
   /// The hash of an extended attribute's name within its namespace.
   func xattr(type xattrType: UInt8, _ name: Span<UInt8>) -> UInt64 {
-    hash(name.rawBytes, first: xattrType)
+    xattr(type: xattrType, name.rawBytes)
   }
+
+  func xattr(type xattrType: UInt8, _ name: RawSpan) -> UInt64 { hash(name, first: xattrType) }
 
   private func hash(_ bytes: RawSpan, first: UInt8?) -> UInt64 {
     switch type {
