@@ -98,7 +98,7 @@ extension VolumeCheck {
     while adrift.next == nil, let found = cursor.nextReadable() {
       try step()
       guard place(of: found.key.position.snapshot) != nil, let inode = found.inode else { continue }
-      let mended = mendedLink(of: inode, isReported: false)
+      let mended = mendedLink(of: withOwnSubvolume(inode), isReported: false)
       if mended.isAdrift { adrift.add(mended) }
     }
   }

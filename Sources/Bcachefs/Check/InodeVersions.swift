@@ -17,8 +17,6 @@ struct InodeVersions {
     let place: SnapshotPlace
     /// What was counted: sectors, or directories.
     var count: UInt64 = 0
-    /// Sectors up to here were counted.
-    var countedEnd: UInt64 = 0
   }
 
   /// The inode; nil before the first one.
@@ -43,8 +41,7 @@ struct InodeVersions {
     }
     guard versions[nearest].place != place, !isWhiteout else { return nearest }
     let own = Version(
-      inode: versions[nearest].inode, place: place, count: versions[nearest].count,
-      countedEnd: versions[nearest].countedEnd)
+      inode: versions[nearest].inode, place: place, count: versions[nearest].count)
     let index = versions.firstIndex { $0.place.id > place.id } ?? versions.count
     versions.insert(own, at: index)
     return index

@@ -50,6 +50,9 @@ struct PassProgress {
     return true
   }
 
+  /// A node comes by whose keys do not.
+  mutating func passNode() { passed += 1 }
+
   /// 0 to 1.
   var share: Double { min(passed / expected, 1) }
 }

@@ -23,10 +23,11 @@ extension VolumeCheck {
 
   /// From a version of a directory to that of the directory which its name is in.
   private func stepUp(_ place: PathPlace) -> PathStep {
-    guard let own = inode(place.number, in: place.snapshot) else { return .nowhere }
+    guard let inode = inode(place.number, in: place.snapshot) else { return .nowhere }
+    let own = withGoodSubvolume(inode)
     guard own.subvolume == 0 else { return .top }
     guard nameLeadsBack(to: own, isReported: false),
-      let parent = inode(own.directory, in: own.snapshot)
+      let parent = self.inode(own.directory, in: own.snapshot)
     else { return .nowhere }
     return .next(PathPlace(parent.number, parent.snapshot))
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Names: each is in a directory, at the place that its hash asks for, and leads to what is there, of
-// the type that it says, which knows of it; and directories know how many they have in them.
+// Names: each is in a directory, at the place that its hash asks for, and leads to what is there,
+// of the type that it says, which knows of it; and directories know how many they have in them.
 //
 // How it works
 //   1. A name leads to one version of an inode for each snapshot that sees the name: all of them
@@ -110,11 +110,11 @@ extension VolumeCheck {
           let root = inode(child.inode, in: child.snapshot),
           adrift.index(of: root.number, root.snapshot) != nil
         else { return }
-        checkLink(NameKey(found: found, link: link), root)
+        _ = checkLink(NameKey(found: found, link: link), withGoodSubvolume(root))
       } else {
         forEachTarget(of: link, walk) { inode in
           guard adrift.index(of: inode.number, inode.snapshot) != nil else { return }
-          checkLink(NameKey(found: found, link: link), inode)
+          _ = checkLink(NameKey(found: found, link: link), inode)
         }
       }
     }
@@ -124,18 +124,21 @@ extension VolumeCheck {
 
   /// Looks at what a name leads to.
   ///
-  /// - Returns: The type that the name should say; nil if it leads nowhere.
+  /// - Returns: The type that the name should say; nil if it leads nowhere, or must go.
   private func checkTarget(of name: NameKey, _ walk: NameWalk) -> UInt8? {
     guard name.link.type != Dirent.subvolumeType else { return checkSubvolume(of: name) }
     var type: UInt8?
+    var isLost = true
+    var stays = true
     forEachTarget(of: name.link, walk) { inode in
-      checkVersion(name, inode)
+      isLost = false
+      if !checkVersion(name, inode) { stays = false }
       type = inode.direntType
     }
-    if type == nil {
+    if isLost {
       report(.dirent_to_missing_inode, "dirent points to missing inode:\n\(text(name.found))")
     }
-    return type
+    return stays ? type : nil
   }
 
   /// Calls `body` with the versions of an inode that a name leads to, in the snapshots that see the
@@ -146,60 +149,73 @@ extension VolumeCheck {
     guard let own = walk.seen.places.last else { return }
     forEachVersion(of: link.number, walk.target) { found, place in
       guard walk.seen.lastRefers(to: place) else { return true }
-      if let inode = found.inode { body(inode) }
+      if let inode = found.inode { body(withGoodSubvolume(inode)) }
       return place.id < own.id
     }
   }
 
-  private func checkVersion(_ name: NameKey, _ inode: Inode) {
-    checkLink(name, inode)
-    guard name.link.type != inode.direntType else { return }
+  /// Looks at one version of what a name leads to.
+  ///
+  /// - Returns: Whether the name may stay.
+  private func checkVersion(_ name: NameKey, _ inode: Inode) -> Bool {
+    let stays = checkLink(name, inode)
+    guard name.link.type != inode.direntType else { return stays }
     report(
       .dirent_d_type_wrong,
       "incorrect d_type: got \(Dirent.typeName(name.link.type)), should be "
         + "\(Dirent.typeName(inode.direntType)):\n\(text(name.found))")
+    return stays
   }
 
-  /// Whether an inode that a name leads to knows of it, or may know of another one.
-  private func checkLink(_ name: NameKey, _ inode: Inode) {
+  /// Looks whether an inode that a name leads to knows of it, or may know of another one.
+  ///
+  /// - Returns: Whether the name may stay.
+  private func checkLink(_ name: NameKey, _ inode: Inode) -> Bool {
     let position = name.position
-    guard inode.directory != position.inode || inode.directoryOffset != position.offset else {
-      return
-    }
     var target = inode
-    if inode.directory != 0 || inode.directoryOffset != 0,
-      !nameLeadsBack(to: inode, isReported: false)
-    {
-      target.directory = 0
-      target.directoryOffset = 0
+    let index = adrift.index(of: inode.number, inode.snapshot)
+    if let index {
+      let known = adrift.table[index]
+      target.directory = known.directory
+      target.directoryOffset = known.directoryOffset
+      guard known.hasName else {
+        reportNoName(target, name, isUnlinked: false)
+        adrift.setName(index, position.inode, position.offset)
+        return true
+      }
     }
-    if target.directory == 0, target.directoryOffset == 0 {
-      guard adrift.covers(inode.number) else { return }
-      guard let index = adrift.index(of: inode.number, inode.snapshot),
-        adrift.table[index].hasName
-      else { return giveName(name, target) }
-      target.directory = adrift.table[index].directory
-      target.directoryOffset = adrift.table[index].directoryOffset
+    guard target.directory != position.inode || target.directoryOffset != position.offset else {
+      return true
     }
-    checkFurtherLink(name, target)
+    let knowsName = target.directory != 0 || target.directoryOffset != 0
+    if knowsName, index != nil || nameLeadsBack(to: target, isReported: false) {
+      return checkFurtherLink(name, target)
+    }
+    // Those that the table has no room for come later.
+    if adrift.covers(inode.number) {
+      reportNoName(target, name, isUnlinked: inode.flags.contains(.unlinked))
+    }
+    return true
   }
 
   /// The first name of an inode that knows of none.
-  private func giveName(_ name: NameKey, _ inode: Inode) {
-    let keys = "\(text(name.found))\n\(text(inode))"
+  private func reportNoName(_ inode: Inode, _ name: NameKey, isUnlinked: Bool) {
     if inode.isDirectory {
-      report(.inode_dir_missing_backpointer, "directory with missing backpointer\n\(keys)")
+      report(
+        .inode_dir_missing_backpointer,
+        "directory with missing backpointer\n\(text(name.found))\n\(text(inode))")
     }
-    if inode.flags.contains(.unlinked) {
-      report(.inode_unlinked_but_has_dirent, "inode unlinked but has dirent\n\(keys)")
-    }
-    if let index = adrift.index(of: inode.number, inode.snapshot) {
-      adrift.setName(index, name.position.inode, name.position.offset)
+    if isUnlinked {
+      report(
+        .inode_unlinked_but_has_dirent,
+        "inode unlinked but has dirent\n\(text(name.found))\n\(text(inode))")
     }
   }
 
   /// A name of an inode that knows of another one.
-  private func checkFurtherLink(_ name: NameKey, _ inode: Inode) {
+  ///
+  /// - Returns: Whether the name may stay.
+  private func checkFurtherLink(_ name: NameKey, _ inode: Inode) -> Bool {
     let own = "\(inode.number):\(inode.snapshot)"
     if inode.isDirectory || inode.nlink == 0 {
       report(
@@ -210,29 +226,33 @@ extension VolumeCheck {
     let other = visible(names, inode.directory, inode.directoryOffset, in: inode.snapshot)
     guard let other, other.key.type == .dirent else {
       let (directory, offset) = (name.position.inode, name.position.offset)
-      return report(
+      report(
         .inode_wrong_backpointer,
         "inode \(own) has wrong backpointer:\ngot       \(inode.directory):"
           + "\(inode.directoryOffset)\nshould be \(directory):\(offset)")
+      return true
     }
     let keys = "\(text(name.found))\n\(text(other))"
     if inode.isDirectory || inode.subvolume != 0 {
       report(
         .inode_dir_multiple_links,
         "\(inode.isDirectory ? "directory" : "subvolume") \(own) with multiple links\n\(keys)")
-    } else if inode.nlink == 0 {
+      return false
+    }
+    if inode.nlink == 0 {
       report(
         .inode_multiple_links_but_nlink_0,
         "inode \(own) type \(Dirent.typeName(name.link.type)) has multiple links but i_nlink 0\n"
           + keys)
     }
+    return true
   }
 
   // MARK: - Subvolumes
 
   /// Looks at a name that leads to a subvolume.
   ///
-  /// - Returns: The type that the name should say; nil if it leads nowhere.
+  /// - Returns: The type that the name should say; nil if it leads nowhere, or must go.
   private func checkSubvolume(of name: NameKey) -> UInt8? {
     let link = name.link
     if let parent = subvolume(link.parentSubvolume) {
@@ -258,14 +278,14 @@ extension VolumeCheck {
         "subvol with wrong fs_path_parent, should be be \(link.parentSubvolume)\n\(key)")
     }
     // check_subvols told of a root that is missing.
-    guard let root = inode(child.inode, in: child.snapshot) else { return link.type }
+    guard let own = inode(child.inode, in: child.snapshot) else { return link.type }
+    let root = withGoodSubvolume(own)
     if root.parentSubvolume != link.parentSubvolume {
       report(
         .inode_bi_parent_wrong,
         "subvol root \(child.inode) has wrong bi_parent_subvol: got \(root.parentSubvolume), "
           + "should be \(link.parentSubvolume)")
     }
-    checkVersion(name, root)
-    return root.direntType
+    return checkVersion(name, root) ? root.direntType : nil
   }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Extents: each belongs to a file, ends within it, and lies on no other that the same snapshot sees;
-// and files know how many sectors they have.
+// Extents: each belongs to a file, ends within it, and lies on no other that the same snapshot
+// sees; and files know how many sectors they have.
 //
 // How it works
 //   1. Extents come by file, then by where they end. For each snapshot the end of its last extent
@@ -10,8 +10,8 @@
 //   3. Extents without a file, or behind its end, are told of and do not count: upstream deletes
 //      them.
 // Invariants
-//   (1) Ends kept take no more than `memoryBytes`; with more snapshots than that the oldest ends are
-//       forgotten, and overlaps with them not seen.
+//   (1) Ends kept take no more than `memoryBytes`; with more snapshots than that the oldest ends
+//       are forgotten, and overlaps with them not seen.
 // Source: fsck.c (bch2_check_extents).
 
 internal import BcachefsFormat
@@ -21,6 +21,7 @@ internal import BcachefsSupport
 private struct ExtentEnd {
   let place: SnapshotPlace
   let position: BPos
+  let start: UInt64
   /// Keys at the same position that overwrite it for a descendant.
   let overwriters: [SnapshotPlace]
 
@@ -82,11 +83,14 @@ extension VolumeCheck {
         $0.fileType == 0x8000 || $0.fileType == 0xa000
       }
       guard let index, !found.key.isWhiteout else { return }
-      checkOverlap(found, place, &walk)
+      walk.ends.enter(position.inode)
+      let overlapped = overlaps(of: found, place, walk)
       if !isBehindEnd(found, walk, from: index), found.key.type.isAllocation {
-        count(found, &walk, from: index)
+        count(found, overlapped, &walk, from: index)
       }
-      let end = ExtentEnd(place: place, position: position, overwriters: walk.seen.overwriters)
+      let end = ExtentEnd(
+        place: place, position: position, start: found.key.start.offset,
+        overwriters: walk.seen.overwriters)
       walk.ends.set(end, limit: options.memoryBytes / MemoryLayout<ExtentEnd>.stride)
     }
     compareSectors(walk.owner)
@@ -94,13 +98,18 @@ extension VolumeCheck {
 
   // MARK: - Sectors
 
-  private func count(_ found: KeyReference, _ walk: inout ExtentWalk, from last: Int) {
+  private func count(
+    _ found: KeyReference, _ overlapped: [ExtentEnd], _ walk: inout ExtentWalk, from last: Int
+  ) {
     let (start, end) = (found.key.start.offset, found.key.position.offset)
     for index in (0...last).reversed()
     where walk.seen.lastIsVisible(in: walk.owner.versions[index].place) {
-      let countedEnd = walk.owner.versions[index].countedEnd
-      walk.owner.versions[index].count &+= end - min(max(start, countedEnd), end)
-      walk.owner.versions[index].countedEnd = max(end, countedEnd)
+      var sectors = UInt64(found.key.size)
+      for other in overlapped where other.isVisible(in: walk.owner.versions[index].place) {
+        let (first, behind) = (max(start, other.start), min(end, other.position.offset))
+        sectors -= min(sectors, behind - min(first, behind))
+      }
+      walk.owner.versions[index].count &+= sectors
     }
   }
 
@@ -156,15 +165,17 @@ extension VolumeCheck {
 
   // MARK: - Overlaps
 
-  private func checkOverlap(
-    _ found: KeyReference, _ place: SnapshotPlace, _ walk: inout ExtentWalk
-  ) {
-    walk.ends.enter(found.key.position.inode)
+  /// The extents that an extent overlaps with; says so.
+  private func overlaps(
+    of found: KeyReference, _ place: SnapshotPlace, _ walk: ExtentWalk
+  ) -> [ExtentEnd] {
+    var overlapped: [ExtentEnd] = []
     for end in walk.ends.ends where end.position.offset > found.key.start.offset {
       let isShared =
         place.id <= end.place.id
         ? end.isVisible(in: place) : walk.seen.lastIsVisible(in: end.place)
       guard isShared else { continue }
+      overlapped.append(end)
       let isFirst = end.place.id >= place.id
       let other = (try? walk.other.lookup(end.position)).map(text)
       report(
@@ -172,5 +183,6 @@ extension VolumeCheck {
         "overlapping extents\n  \(other ?? "\(end.position)")\n  \(text(found))\n  overwriting "
           + "\(isFirst ? "first" : "second") extent")
     }
+    return overlapped
   }
 }

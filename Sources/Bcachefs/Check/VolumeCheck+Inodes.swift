@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// Inodes: what each says of itself, of the name that leads to it, and of the subvolume whose root it
-// is; and those that wait to be deleted.
+// Inodes: what each says of itself, of the name that leads to it, and of the subvolume whose root
+// it is; and those that wait to be deleted.
 //
 // How it works
 //   1. All versions of an inode come one after the other, descendants first: which of them have
@@ -36,7 +36,7 @@ extension VolumeCheck {
         history.oldest = nil
         history.places.removeAll(keepingCapacity: true)
       }
-      guard let inode = found.inode else { return }
+      guard let inode = found.inode.map(withOwnSubvolume) else { return }
       let oldest = history.oldest ?? oldestVersion(of: inode)
       history.oldest = oldest
       checkInode(inode, oldest, place, history.places, deleted)
@@ -103,7 +103,9 @@ extension VolumeCheck {
       }
       mended.flags.remove(.unlinked)
     }
-    if inode.isDirectory, !isEmptyDirectory(inode.number, in: inode.snapshot) {
+    if mended.flags.contains(.unlinked), inode.isDirectory,
+      !isEmptyDirectory(inode.number, in: inode.snapshot)
+    {
       if isReported {
         report(
           .inode_dir_unlinked_but_not_empty, "dir unlinked but not empty\n\(text(mended))")
@@ -157,6 +159,31 @@ extension VolumeCheck {
     return leadsBack
   }
 
+  /// An inode as check_subvols leaves it: the root of a subvolume names that one.
+  func withOwnSubvolume(_ inode: Inode) -> Inode {
+    guard inode.isDirectory, let id = volume.snapshots[inode.snapshot]?.subvolume, id != 0,
+      id != inode.subvolume, subvolume(id)?.inode == inode.number
+    else { return inode }
+    var mended = inode
+    mended.subvolume = id
+    return mended
+  }
+
+  /// An inode as check_inodes leaves it: it names a subvolume only if it is its root.
+  func withGoodSubvolume(_ inode: Inode) -> Inode {
+    var mended = withOwnSubvolume(inode)
+    guard mended.subvolume != 0, subvolumeIsWrong(of: mended) else { return mended }
+    mended.subvolume = 0
+    mended.parentSubvolume = 0
+    return mended
+  }
+
+  private func subvolumeIsWrong(of inode: Inode) -> Bool {
+    guard let own = subvolume(inode.subvolume) else { return true }
+    return own.inode != inode.number
+      || !volume.snapshots.isAncestor(inode.snapshot, of: own.snapshot)
+  }
+
   private func checkSubvolume(of inode: Inode) {
     let name = "inode \(inode.number):\(inode.snapshot)"
     let (own, parent) = (inode.subvolume, inode.parentSubvolume)
@@ -170,8 +197,7 @@ extension VolumeCheck {
       return report(
         .inode_bi_subvol_missing, "\(name) bi_subvol points to missing subvolume \(own)")
     }
-    let isSeen = volume.snapshots.isAncestor(inode.snapshot, of: subvolume.snapshot)
-    if subvolume.inode != inode.number || !isSeen {
+    if subvolumeIsWrong(of: inode) {
       report(
         .inode_bi_subvol_wrong,
         "\(name) points to subvol \(own), but subvol points to \(subvolume.inode):"

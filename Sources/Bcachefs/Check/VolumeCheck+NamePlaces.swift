@@ -2,8 +2,8 @@
 // Extended attributes, and the places of all that stands in a btree by the hash of its name.
 //
 // How it works
-//   A name stands at its hash, or behind it if there is no hole between: then every lookup finds it.
-//   Most stand at their hash, which is all that is computed for them. For the others the places
+//   A name stands at its hash, or behind it if there is no hole between: then every lookup finds
+//   it. Most stand at their hash, which is all that is computed for them. For the others the places
 //   from the hash on are walked as the key's snapshot sees them.
 // Invariants
 //   (1) No more than `probesMax` places are walked for one key: beyond, no hole is looked for. A

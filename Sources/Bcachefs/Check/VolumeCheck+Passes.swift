@@ -26,17 +26,20 @@ extension VolumeCheck {
 
   /// The btrees that a pass walks over, each as often as it does when the memory suffices.
   private func walks(of pass: RecoveryPass) -> [BTreeID] {
+    let all = Array(forest.roots.keys)
     switch pass {
+    case .checkTopology: return all
     case .checkAllocations:
       let buckets = BucketTable.bucketCount(media.members)
       let atOnce = UInt64(max(options.memoryBytes / MemoryLayout<BucketTally>.stride, 16))
       let rounds = Int(clamping: min((buckets + atOnce - 1) / atOnce, 1 << 20))
       let round: [BTreeID] = [.stripes, .extents, .reflink]
-      return (0..<min(rounds, 64)).flatMap { _ in round } + [.inodes, .extents, .reflink, .extents]
+      return (0..<min(rounds, 64)).flatMap { _ in all + round }
+        + [.inodes, .extents, .reflink, .extents]
     case .checkAllocInfo: return [.alloc, .alloc, .freespace, .needDiscard, .bucketGens]
     case .checkLrus: return [.lru]
     case .checkBackpointersToExtents: return [.backpointers]
-    case .checkExtentsToBackpointers: return [.extents, .reflink]
+    case .checkExtentsToBackpointers: return all + [.extents, .reflink]
     case .checkAllocToLruRefs: return [.alloc]
     case .checkSnapshotTrees: return [.snapshotTrees]
     case .checkSnapshots: return [.snapshots]

@@ -157,6 +157,13 @@ final class VolumeCheck {
 
   // MARK: - Walks
 
+  /// A node comes by.
+  func passNode() throws(VolumeError) {
+    progress.passNode()
+    events.progress(pass, progress.share)
+    try step()
+  }
+
   /// Calls `body` with the keys of a btree's leaves that can be read.
   func forEachKey(
     of btree: BTreeID, from start: BPos = .min, upTo end: BPos = .max,
@@ -185,7 +192,7 @@ final class VolumeCheck {
     _ pointer: KeyReference, _ btree: BTreeID, _ level: Int,
     _ body: (KeyReference, BTreeID, Int) throws(VolumeError) -> Void
   ) throws(VolumeError) {
-    try step()
+    try passNode()
     try body(pointer, btree, level)
     guard level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) else {
       return
