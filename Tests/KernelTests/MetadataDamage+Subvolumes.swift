@@ -160,7 +160,7 @@ extension MetadataDamage {
     },
     MetadataDamage(
       name: "sectors of no device are counted", fixture: "plain",
-      expected: .accounting_to_invalid_device, also: [.accounting_mismatch]
+      expected: .accounting_to_invalid_device, also: []
     ) { (transaction) throws(TransactionError) in
       transaction.account(
         .deviceDataType(device: 9, dataType: DataType.user.rawValue), [1, 8, 0])

@@ -15,28 +15,27 @@ extension VolumeCheck {
       })
     for count in try volume.accounting() {
       try step()
-      switch count.key {
-      case .replicas(let replicas):
-        let missing = replicas.devices.first {
-          $0 != Member.invalidDevice && media.member($0) == nil
-        }
-        if let missing {
-          reportMissing(missing, count.key)
-        } else if replicas.count > 0, !marked.contains(replicas) {
-          report(
-            .accounting_replicas_not_marked,
-            "accounting not marked in superblock replicas\n  \(count.key)")
-        }
-      case .deviceDataType(let device, _):
-        if media.member(device) == nil { reportMissing(device, count.key) }
-      default: break
+      if let device = missingDevice(of: count.key) {
+        report(
+          .accounting_to_invalid_device,
+          "accounting entry points to invalid device \(device)\n  \(count.key)")
+      } else if case .replicas(let replicas) = count.key, replicas.count > 0,
+        !marked.contains(replicas)
+      {
+        report(
+          .accounting_replicas_not_marked,
+          "accounting not marked in superblock replicas\n  \(count.key)")
       }
     }
   }
 
-  private func reportMissing(_ device: UInt8, _ key: AccountingKey) {
-    report(
-      .accounting_to_invalid_device,
-      "accounting entry points to invalid device \(device)\n  \(key)")
+  /// A device that something is counted for, and that is no member.
+  func missingDevice(of key: AccountingKey) -> UInt8? {
+    switch key {
+    case .replicas(let replicas):
+      replicas.devices.first { $0 != Member.invalidDevice && media.member($0) == nil }
+    case .deviceDataType(let device, _): media.member(device) == nil ? device : nil
+    default: nil
+    }
   }
 }
