@@ -41,6 +41,11 @@ extension MetadataDamage {
     return findings
   }
 
+  /// Where we say more than the driver: after the first line.
+  private static let toldAtLength: Set<FsckErrorID> = [
+    .ptr_to_missing_backpointer, .stripe_sector_count_wrong, .inode_snapshot_mismatch, .dir_loop,
+  ]
+
   @Test(arguments: MetadataDamage.all)
   func damageIsFound(_ damage: MetadataDamage) throws {
     try withTemporaryFolder { folder in
@@ -68,8 +73,13 @@ extension MetadataDamage {
       let outcome = try KernelGuest.check(images: images, options: "fix_errors=yes")
       let said = outcome.complaints.joined(separator: "\n")
       for finding in found {
-        let words = finding.text.split(separator: "\n")[0]
-        #expect(said.contains(words), "\(words)\n\(said)")
+        let lines = finding.text.split(separator: "\n")
+        let shared = Self.toldAtLength.contains(finding.id) ? lines.prefix(1) : lines[...]
+        // An inode that the driver has just mended has another entry's number, and a new form.
+        for words in shared
+        where !words.hasPrefix("  journal_seq=") && !words.hasPrefix("  flags=") {
+          #expect(said.contains(words), "\(words)\n\(said)")
+        }
       }
     }
   }

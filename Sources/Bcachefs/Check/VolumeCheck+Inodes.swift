@@ -61,7 +61,7 @@ extension VolumeCheck {
     if inode.hashSeed != oldest.hashSeed || inode.stringHash != oldest.stringHash {
       report(
         .inode_snapshot_mismatch,
-        "inodes in different snapshots don't match\n\(text(inode))\n\(text(oldest))")
+        "inodes in different snapshots don't match\n  inode \(inode.number):\(inode.snapshot)")
     }
     let mended = mendedLink(of: inode, isReported: true)
     let hasChild = descendants.contains { place.isAncestor(of: $0) }
