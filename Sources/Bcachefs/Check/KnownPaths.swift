@@ -9,9 +9,9 @@
 //   3. Then the way is walked again, and all its places are remembered.
 // Invariants
 //   (1) What is remembered is a cache of fixed size: it saves walks, and is never needed to be
-//       complete. As long as all places fit it, each is walked from thrice at most.
-//   (2) A circle is told of once as long as its places are remembered, and a place that hangs on
-//       one is none.
+//       complete. As long as it has room for all places, each is walked from a few times at most.
+//   (2) A circle is told of once as long as one of its places is remembered, and a place that hangs
+//       on one is none.
 // Source: fsck.c (check_path, check_subvol_path), which keep each way as a list.
 
 internal import BcachefsSupport
@@ -55,10 +55,13 @@ enum PathEnd {
 struct KnownPaths {
   private var slots: [PathPlace?]
 
-  /// - Parameter limit: Bytes that it may take.
-  init(limit: Int) {
-    let count = min(max(limit / MemoryLayout<PathPlace?>.stride, 16), 1 << 24)
-    slots = [PathPlace?](repeating: nil, count: count)
+  /// - Parameters:
+  ///   - count: How many places there are.
+  ///   - limit: Bytes that it may take.
+  init(_ count: Int, limit: Int) {
+    let wanted = max(min(count, 1 << 40) * 8, 4096)
+    let slotsMax = max(limit / MemoryLayout<PathPlace?>.stride, 16)
+    slots = [PathPlace?](repeating: nil, count: min(wanted, slotsMax))
   }
 
   private func index(_ place: PathPlace) -> Int { Int(place.slot % UInt64(slots.count)) }

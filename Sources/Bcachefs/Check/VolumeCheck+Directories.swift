@@ -7,7 +7,7 @@ internal import BcachefsSupport
 
 extension VolumeCheck {
   func checkDirectoryStructure() throws(VolumeError) {
-    var paths = KnownPaths(limit: options.memoryBytes)
+    var paths = KnownPaths(directoryCount, limit: options.memoryBytes)
     try forEachKey(of: .inodes) { (found) throws(VolumeError) in
       let position = found.key.position
       guard place(of: position.snapshot) != nil, let inode = found.inode, inode.isDirectory,

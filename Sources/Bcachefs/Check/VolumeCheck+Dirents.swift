@@ -192,7 +192,7 @@ extension VolumeCheck {
       return checkFurtherLink(name, target)
     }
     // Those that the table has no room for come later.
-    if adrift.covers(inode.number) {
+    if adrift.covers(inode.number) || !mendedLink(of: inode, isReported: false).isAdrift {
       reportNoName(target, name, isUnlinked: inode.flags.contains(.unlinked))
     }
     return true

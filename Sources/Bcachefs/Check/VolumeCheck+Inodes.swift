@@ -79,6 +79,7 @@ extension VolumeCheck {
     }
     checkSubvolume(of: inode)
     if mended.isAdrift { adrift.add(mended) }
+    if inode.isDirectory { directoryCount += 1 }
   }
 
   /// Before that version the flag was not kept.

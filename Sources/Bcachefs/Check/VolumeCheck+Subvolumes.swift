@@ -103,7 +103,9 @@ extension VolumeCheck {
 
   /// Each subvolume is in one that is nearer to the root subvolume.
   func checkSubvolumeStructure() throws(VolumeError) {
-    var paths = KnownPaths(limit: options.memoryBytes)
+    var count = 0
+    try forEachSubvolume { (_, _, _) in count += 1 }
+    var paths = KnownPaths(count, limit: options.memoryBytes)
     try forEachSubvolume { (_, id, _) throws(VolumeError) in
       let end = try followPath(from: PathPlace(UInt64(id)), &paths) { place in
         guard place.number != UInt64(Subvolume.root) else { return .top }

@@ -98,6 +98,8 @@ final class VolumeCheck {
   let subvolumes: BTreeCursor
   /// What the passes over inodes and names know together.
   var adrift = AdriftInodes()
+  /// Versions of directories, as check_inodes found them.
+  var directoryCount = 0
   private var pass = RecoveryPass.checkTopology
   private(set) var counts: [FsckErrorID: Int] = [:]
   private var steps = 0
