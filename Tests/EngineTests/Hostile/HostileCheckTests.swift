@@ -36,12 +36,10 @@ internal import Testing
 
   /// What the passes over files find, an ID and the first lines each.
   private func findings(_ volume: Volume, memory: Int) throws -> [String] {
-    let first = try #require(Volume.checkPasses.firstIndex(of: .checkSubvols))
-    let passes = Set(Volume.checkPasses[first...])
     var findings: [String] = []
     var events = CheckEvents()
     events.finding = { finding in
-      guard passes.contains(finding.pass) else { return }
+      guard CheckedFiles.passes.contains(finding.pass) else { return }
       let lines = finding.text.split(separator: "\n").prefix(2)
       findings.append("\(finding.id): \(lines.joined(separator: " "))")
     }
