@@ -80,13 +80,17 @@ public enum KernelGuest {
 
   /// Mounts a volume read-only with fsck; its complaints and its manifest are the outcome's.
   ///
-  /// - Parameter subfolder: Where the manifest starts; empty for the volume's root.
+  /// - Parameters:
+  ///   - subfolder: Where the manifest starts; empty for the volume's root.
+  ///   - options: Further mount options, a comma between.
   public static func check(
-    images: [String], passphrase: String? = nil, subfolder: String = ""
+    images: [String], passphrase: String? = nil, subfolder: String = "", options: String = ""
   ) throws -> Outcome {
     try run(
       job: #". "$JOB_GUEST/check.sh""#, images: images,
-      environment: ["JOB_PASSPHRASE": passphrase ?? "", "JOB_SUBFOLDER": subfolder])
+      environment: [
+        "JOB_PASSPHRASE": passphrase ?? "", "JOB_SUBFOLDER": subfolder, "JOB_OPTIONS": options,
+      ])
   }
 
   /// Mounts a volume read-write, changes what is in it and adds more (files of every kind,

@@ -85,7 +85,7 @@ extension VolumeCheck {
     var next = max(
       pointer.index - min(pointer.index, UInt64(pointer.frontPad)), covered.lowerBound)
     guard next < end else { return }
-    var index = table.firstIndex(notBefore: { $0.end <= next })
+    var index = table.sortedIndex(notBefore: { $0.end <= next })
     while next < end {
       let extent = index < table.count ? table[index] : nil
       if let extent, extent.start <= next {
@@ -152,7 +152,7 @@ extension VolumeCheck {
       guard let stripe = pointer.stripe, covered.contains(stripe.stripe),
         let sectors = pointer.diskSectors(of: found.key)
       else { continue }
-      let index = table.firstIndex(notBefore: { $0.index < stripe.stripe })
+      let index = table.sortedIndex(notBefore: { $0.index < stripe.stripe })
       guard index < table.count, table[index].index == stripe.stripe else {
         report(
           .ptr_to_missing_stripe,
@@ -188,17 +188,5 @@ extension VolumeCheck {
       report(
         .stripe_sector_count_wrong, "\(lines.joined(separator: "\n"))\n  \(text(found))")
     }
-  }
-}
-
-extension Array {
-  /// The first element of a sorted array that is not before what is looked for.
-  fileprivate func firstIndex(notBefore isBefore: (Element) -> Bool) -> Int {
-    var (low, high) = (0, count)
-    while low < high {
-      let middle = (low + high) / 2
-      if isBefore(self[middle]) { low = middle + 1 } else { high = middle }
-    }
-    return low
   }
 }

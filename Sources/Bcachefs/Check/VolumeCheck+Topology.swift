@@ -17,7 +17,7 @@ extension VolumeCheck {
   private func checkNode(
     _ pointer: KeyReference, _ btree: BTreeID, _ level: Int
   ) throws(VolumeError) {
-    try step()
+    try passNode()
     let node: BTreeNode
     do throws(VolumeError) {
       node = try forest.nodes.node(pointer, btree: btree, level: level)

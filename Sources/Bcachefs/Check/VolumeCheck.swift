@@ -13,15 +13,16 @@
 //   (1) Nothing is written, and nothing is believed that was not read.
 //   (2) Memory: the caches of the volume, `memoryBytes`, and the counters that are not of files.
 // Locks: none; a check belongs to one thread.
-// Source: recovery_passes.c, btree_gc.c, alloc_background.c, lru.c, backpointers.c, snapshot.c.
+// Source: recovery_passes.c, btree_gc.c, alloc_background.c, lru.c, backpointers.c, snapshot.c,
+// subvolume.c, fsck.c.
 
 public import BcachefsFormat
 internal import BcachefsSupport
 
 /// How a volume is checked.
 public struct CheckOptions: Sendable {
-  /// What tables of buckets, stripes and shared extents may take together. With less than all of
-  /// them take, extents are walked more than once.
+  /// What tables of buckets, stripes, shared extents, files with several names and directories may
+  /// take, one after the other. With less than all of them take, btrees are walked more than once.
   public var memoryBytes = 1 << 30
 
   /// 1 GiB.
@@ -42,6 +43,8 @@ public struct CheckFinding: Sendable {
 public struct CheckEvents {
   /// A pass begins.
   public var pass: (RecoveryPass) -> Void = { _ in }
+  /// So much of a pass is done, 0 to 1; told often.
+  public var progress: (RecoveryPass, Double) -> Void = { _, _ in }
   /// Something was found.
   public var finding: (CheckFinding) -> Void = { _ in }
   /// Asked often; true ends the check with `.cancelled`.
@@ -53,13 +56,14 @@ public struct CheckEvents {
 
 extension Volume {
   /// Checks what follows from other keys: the shape of btrees, buckets, counters, indices of
-  /// buckets, LRUs, backpointers, users of shared data, sectors of stripes, the tree of snapshots.
+  /// buckets, LRUs, backpointers, users of shared data, sectors of stripes, the tree of snapshots,
+  /// subvolumes, inodes, extents of files, names, attributes, directories and link counts.
   ///
   /// - Returns: how many findings there are of each kind.
   /// - Throws: `.cancelled`; `.unsupported` for versions before 1.12 and after 1.13, where other
   ///   things follow from keys; what makes it impossible to go on. Damage is a finding.
-  /// - Complexity: all btrees are read, those of extents as often as `memoryBytes` makes necessary;
-  ///   one lookup for each backpointer and one for each pointer.
+  /// - Complexity: all btrees are read, those of extents and names as often as `memoryBytes` makes
+  ///   necessary; one lookup for each backpointer, each pointer, each inode and each name.
   public func check(
     _ options: CheckOptions = CheckOptions(), _ events: CheckEvents = CheckEvents()
   ) throws(VolumeError) -> [FsckErrorID: Int] {
@@ -88,9 +92,19 @@ final class VolumeCheck {
   private let context: BKeyContext
   private let events: CheckEvents
   private let generations: BTreeCursor
+  /// For lookups: a cursor of its own each, so that they find near what they found last.
+  let inodes: BTreeCursor
+  let names: BTreeCursor
+  let subvolumes: BTreeCursor
+  /// What the passes over inodes and names know together.
+  var adrift = AdriftInodes()
+  /// Versions of directories, as check_inodes found them.
+  var directoryCount = 0
   private var pass = RecoveryPass.checkTopology
   private(set) var counts: [FsckErrorID: Int] = [:]
   private var steps = 0
+  private var progress: PassProgress
+  private var knownPlace: SnapshotPlace?
 
   init(_ volume: Volume, _ options: CheckOptions, _ events: CheckEvents) {
     self.volume = volume
@@ -100,36 +114,19 @@ final class VolumeCheck {
     forest = volume.forest
     targets = DataTargets(volume.media)
     generations = BTreeCursor(volume.forest, .alloc)
+    inodes = BTreeCursor(volume.forest, .inodes)
+    names = BTreeCursor(volume.forest, .dirents)
+    subvolumes = BTreeCursor(volume.forest, .subvolumes)
     context = BKeyContext(volume.superblock)
+    progress = PassProgress(volume.forest)
   }
 
-  /// The passes, in upstream's order.
-  func run() throws(VolumeError) {
-    try begin(.checkTopology)
-    try checkTopology()
-    try begin(.checkAllocations)
-    try checkAllocations()
-    try checkStripes()
-    try checkSharedExtents()
-    try begin(.checkAllocInfo)
-    try checkAllocInfo()
-    try begin(.checkLrus)
-    try checkLRUs()
-    try begin(.checkBackpointersToExtents)
-    try checkBackpointers()
-    try begin(.checkExtentsToBackpointers)
-    try checkPointersHaveBackpointers()
-    try begin(.checkAllocToLruRefs)
-    try checkBucketsAreInLRUs()
-    try begin(.checkSnapshotTrees)
-    try checkSnapshotTrees()
-    try begin(.checkSnapshots)
-    try checkSnapshots()
-  }
-
-  private func begin(_ pass: RecoveryPass) throws(VolumeError) {
+  /// Runs a pass.
+  func begin(_ pass: RecoveryPass, over btrees: [BTreeID]) throws(VolumeError) {
     self.pass = pass
+    progress.begin(btrees)
     events.pass(pass)
+    events.progress(pass, 0)
     try step()
   }
 
@@ -151,7 +148,23 @@ final class VolumeCheck {
     found.withValue { BKeyValue.text(key: found.key, value: $0, context: context) }
   }
 
+  /// Where a snapshot is in the tree; nil if it does not exist.
+  func place(of snapshot: UInt32) -> SnapshotPlace? {
+    if let knownPlace, knownPlace.id == snapshot { return knownPlace }
+    guard let range = volume.snapshots.places(of: snapshot) else { return nil }
+    let place = SnapshotPlace(id: snapshot, range: range)
+    knownPlace = place
+    return place
+  }
+
   // MARK: - Walks
+
+  /// A node comes by.
+  func passNode() throws(VolumeError) {
+    progress.passNode()
+    events.progress(pass, progress.share)
+    try step()
+  }
 
   /// Calls `body` with the keys of a btree's leaves that can be read.
   func forEachKey(
@@ -162,6 +175,7 @@ final class VolumeCheck {
     cursor.seek(start)
     while let found = cursor.nextReadable(), found.key.position <= end {
       try step()
+      if progress.pass(found) { events.progress(pass, progress.share) }
       try body(found)
     }
   }
@@ -180,7 +194,7 @@ final class VolumeCheck {
     _ pointer: KeyReference, _ btree: BTreeID, _ level: Int,
     _ body: (KeyReference, BTreeID, Int) throws(VolumeError) -> Void
   ) throws(VolumeError) {
-    try step()
+    try passNode()
     try body(pointer, btree, level)
     guard level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) else {
       return

@@ -18,6 +18,8 @@ struct SnapshotTable: Sendable {
   private var nodes: [UInt32: Snapshot] = [:]
   /// The places of each snapshot and of all that descend from it; the first one is its own.
   private var places: [UInt32: Range<Int>] = [:]
+  /// The first places of snapshots without a parent, ascending, and their IDs.
+  private var roots: [(place: Int, id: UInt32)] = []
 
   init() {}
 
@@ -59,6 +61,7 @@ struct SnapshotTable: Sendable {
     }
     var nextBelow: [UInt32: Int] = [:]
     var next = 0
+    roots = []
     for id in ids.reversed() {
       let count = counts[id] ?? 1
       let start: Int
@@ -68,6 +71,7 @@ struct SnapshotTable: Sendable {
       } else {
         start = next
         next += count
+        roots.append((start, id))
       }
       places[id] = start..<start + count
       nextBelow[id] = start + 1
@@ -79,6 +83,16 @@ struct SnapshotTable: Sendable {
   subscript(id: UInt32) -> Snapshot? {
     get { nodes[id] }
     set { nodes[id] = newValue }
+  }
+
+  /// The places of a snapshot and of all that descend from it; nil if there is no such snapshot.
+  func places(of id: UInt32) -> Range<Int>? { nodes[id] == nil ? nil : places[id] }
+
+  /// The ancestor of a snapshot that has no parent; the snapshot itself where none is known.
+  func root(of id: UInt32) -> UInt32 {
+    guard let own = places[id]?.lowerBound else { return id }
+    let behind = roots.sortedIndex(notBefore: { $0.place <= own })
+    return behind > 0 ? roots[behind - 1].id : id
   }
 
   var ids: [UInt32] { nodes.keys.sorted() }

@@ -19,10 +19,14 @@ enum FsckCommand {
       "Works out again what follows from other keys, and compares it with what is there: the shape "
         + "of btrees, what is in each bucket, all counters, the indices of buckets, LRUs, "
         + "backpointers both ways, users of shared extents, erasure-coded stripes, the tree of "
-        + "snapshots. An unclean volume is checked as it is with its journal. Names, directories "
-        + "and link counts are not checked yet.",
+        + "snapshots, subvolumes, inodes, extents of files, names, attributes, directories and "
+        + "link counts, as every snapshot sees them. An unclean volume is checked as it is with "
+        + "its journal.",
+      "The passes are upstream's, in upstream's order: "
+        + Volume.checkPasses.map(\.description).joined(separator: ", ") + ".",
       "Only -n is there: nothing is repaired, and nothing is written. What is found is said in the "
-        + "driver's words, each with the name of its kind of error.",
+        + "driver's words, each with the name of its kind of error. On a terminal a line says "
+        + "which pass is under way, and how much of it is done.",
       "The exit code is 0 if nothing is wrong, 4 if there are errors, 8 if the check could not be "
         + "made, 16 if a repair was asked for, 32 if it was interrupted.",
       VolumeOperand.text,
@@ -40,8 +44,8 @@ enum FsckCommand {
           OptionSpec("verbose", short: "v", help: "name each pass as it begins"),
           OptionSpec(
             "memory", .required(hint: "SIZE"),
-            help: "what tables may take, 1G without this option; with less, btrees are read more "
-              + "often"),
+            help: "what tables may take, 1G without this option, beside 256M for nodes; with less, "
+              + "btrees are read more often"),
           VolumeOperand.json,
         ] + VolumeOperand.options)
     ],
@@ -91,14 +95,21 @@ enum FsckCommand {
     var kept: [JSONValue] = []
     var seen: [FsckErrorID: Int] = [:]
     Interruption.listen()
+    let bar = ProgressBar(isWanted: !isJSON)
+    defer { bar.finish() }
     var events = CheckEvents()
     events.shouldStop = { Interruption.isAsked }
+    events.progress = { bar.show("\($0)", $1) }
     if arguments.contains("verbose"), !isJSON {
-      events.pass = { Output.remark(spec.name, "\($0)...") }
+      events.pass = { pass in
+        bar.finish()
+        Output.remark(spec.name, "\(pass)...")
+      }
     }
     events.finding = { finding in
       let count = seen[finding.id, default: 0] + 1
       seen[finding.id] = count
+      bar.finish()
       if isJSON {
         if count <= keptMax { kept.append(json(finding)) }
       } else if count <= limit {
@@ -114,6 +125,7 @@ enum FsckCommand {
       guard error.code == .cancelled else { throw CommandFailure(error) }
       throw CommandFailure(.checkInterrupted, "interrupted")
     }
+    bar.finish()
     try conclude(counts, isJSON ? kept : nil)
   }
 

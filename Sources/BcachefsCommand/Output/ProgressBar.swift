@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-// One line on a terminal that says how far a build is, drawn over itself ten times a second.
+// One line on a terminal that says how far a build or a check is, drawn over itself ten times a
+// second.
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -19,11 +20,23 @@ final class ProgressBar {
   func announce(_ text: String) { if isShown { draw(text) } }
 
   func show(_ progress: BuildProgress) {
-    guard isShown else { return }
-    let now = ContinuousClock.now
-    if let lastDrawn, now - lastDrawn < .milliseconds(100) { return }
-    lastDrawn = now
+    guard isDue else { return }
     draw(Self.line(progress, seconds: Self.seconds(elapsed), columns: Terminal.columns - 1))
+  }
+
+  /// Says how much of what has a name is done, 0 to 1.
+  func show(_ name: String, _ share: Double) {
+    guard isDue else { return }
+    draw(Self.line(name, share, columns: Terminal.columns - 1))
+  }
+
+  /// Whether it is time to draw again.
+  private var isDue: Bool {
+    guard isShown else { return false }
+    let now = ContinuousClock.now
+    if let lastDrawn, now - lastDrawn < .milliseconds(100) { return false }
+    lastDrawn = now
+    return true
   }
 
   /// Wipes the line.
@@ -59,6 +72,17 @@ final class ProgressBar {
         text += "  \(clock(seconds * (1 - fraction) / fraction)) left"
       }
     }
+    return bar(fraction, text, columns: columns)
+  }
+
+  /// `[####----]  45%  check_extents`
+  static func line(_ name: String, _ share: Double, columns: Int) -> String {
+    let fraction = min(max(share, 0), 1)
+    return bar(fraction, " \(padded(Int(fraction * 100), 3))%  \(name)", columns: columns)
+  }
+
+  /// A bar with a text behind it; only the text where there is no room.
+  private static func bar(_ fraction: Double, _ text: String, columns: Int) -> String {
     let width = columns - text.count - 2
     guard width >= 8 else { return String(text.dropFirst().prefix(columns)) }
     let bar = min(width, 30)

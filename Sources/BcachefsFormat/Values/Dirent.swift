@@ -38,6 +38,8 @@ public struct Dirent: ~Escapable {
   /// Words of the value.
   public let u64s: Int
 
+  /// `DT_DIR`
+  @inlinable public static var directoryType: UInt8 { 4 }
   /// `DT_SUBVOL`
   @inlinable public static var subvolumeType: UInt8 { 16 }
   /// The longest name that may be made, bytes (`BCH_NAME_MAX`).

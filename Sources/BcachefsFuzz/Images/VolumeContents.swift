@@ -240,6 +240,12 @@ final class VolumeContents {
         }
       }
     }
+    if often(3) {
+      var options = CheckOptions()
+      options.memoryBytes = random.oneIn(2) ? 0 : 1 << 20
+      let chosen = options
+      _ = trying { () throws(VolumeError) in try volume.check(chosen) }
+    }
     if often(2) {
       let texts = trying { () throws(VolumeError) in try QuietRead.texts(of: volume) }
       for text in texts ?? [] { try checkText(text, "the text of a command") }

@@ -33,14 +33,7 @@ struct FsckTests {
   @Test func aLostNodeIsNamedWithWhatItTakesAlong() throws {
     try withTemporaryFolder { folder in
       let image = try SampleVolume.fixture("plain").unpack(into: folder)[0]
-      let nodes = try bcachefs("list", "-b", "backpointers", "-m", "nodes", image).text
-      let place = try #require(nodes.firstMatch(of: /ptr: 0:(\d+):(\d+) gen/), "\(nodes)")
-      let bucketSectors = try bucketSectors(image)
-      let sector = try #require(UInt64(place.1)) * bucketSectors + (try #require(UInt64(place.2)))
-      let handle = try FileHandle(forUpdating: URL(filePath: image))
-      try handle.seek(toOffset: sector * 512)
-      try handle.write(contentsOf: Data(repeating: 0xa5, count: 4096))
-      try handle.close()
+      try overwriteNode(of: "backpointers", in: image)
       let result = try bcachefs("fsck", "-n", "-r", image)
       #expect(result.status == 4)
       #expect(result.text.contains("unreadable btree node at btree backpointers level 0"))
@@ -53,6 +46,67 @@ struct FsckTests {
       let findings = try #require(object["findings"] as? [[String: Any]])
       #expect(findings.first?["pass"] as? String == "check_topology")
     }
+  }
+
+  /// The names of the volume are lost: files say where they were.
+  @Test func filesWithoutNamesAreNamed() throws {
+    try withTemporaryFolder { folder in
+      let image = try SampleVolume.fixture("plain").unpack(into: folder)[0]
+      try overwriteNode(of: "dirents", in: image)
+      let object = try jsonObject(try bcachefs("fsck", "-n", "--json", image))
+      let counts = try #require(object["counts"] as? [String: Int])
+      #expect(counts["inode_points_to_missing_dirent"] ?? 0 > 50)
+      #expect(counts["inode_unreachable"] == counts["inode_points_to_missing_dirent"])
+      let findings = try #require(object["findings"] as? [[String: Any]])
+      let passes = Set(findings.compactMap { $0["pass"] as? String })
+      #expect(
+        passes.isSuperset(of: ["check_topology", "check_inodes", "check_unreachable_inodes"]))
+      let text = try bcachefs("fsck", "-n", image).text
+      #expect(text.contains("inode points to missing dirent\ninum: 4099:4294967295 "))
+      #expect(text.contains("not fixing (inode_unreachable)"))
+    }
+  }
+
+  @Test func helpNamesThePasses() throws {
+    let help = try bcachefs("fsck", "--help").text.split(whereSeparator: \.isWhitespace)
+    for pass in ["check_topology,", "check_extents,", "check_nlinks,", "delete_dead_inodes."] {
+      #expect(help.contains { $0 == pass }, "\(pass)")
+    }
+  }
+
+  @Test func progressIsSilentInAPipe() throws {
+    try withTemporaryFolder { folder in
+      let image = try SampleVolume.fixture("plain").unpack(into: folder)[0]
+      let result = try bcachefs("fsck", "-n", image)
+      #expect(result.standardError.isEmpty)
+      let verbose = try bcachefs("fsck", "-n", "-v", image)
+      #expect(verbose.standardError.contains("bcachefs fsck: check_dirents...\n"))
+      #expect(!verbose.standardError.contains("\r"))
+    }
+  }
+
+  private static let script = "/usr/bin/script"
+
+  @Test(.enabled(if: fileExists(script), "no script(1), which makes a terminal"))
+  func aTerminalIsToldWhichPassIsUnderWay() throws {
+    try withTemporaryFolder { folder in
+      let image = try SampleVolume.fixture("plain").unpack(into: folder)[0]
+      let command = "'\(builtProgram("bcachefs"))' fsck -n '\(image)'"
+      let result = try runProgram(Self.script, ["-qec", command, "/dev/null"])
+      #expect(result.text.contains("%  check_topology"), "\(result)")
+      #expect(result.text.contains("\rno errors found"), "\(result)")
+    }
+  }
+
+  private func overwriteNode(of btree: String, in image: String) throws {
+    let nodes = try bcachefs("list", "-b", btree, "-m", "nodes", image).text
+    let place = try #require(nodes.firstMatch(of: /ptr: 0:(\d+):(\d+) gen/), "\(nodes)")
+    let bucketSectors = try bucketSectors(image)
+    let sector = try #require(UInt64(place.1)) * bucketSectors + (try #require(UInt64(place.2)))
+    let handle = try FileHandle(forUpdating: URL(filePath: image))
+    try handle.seek(toOffset: sector * 512)
+    try handle.write(contentsOf: Data(repeating: 0xa5, count: 4096))
+    try handle.close()
   }
 
   private func bucketSectors(_ image: String) throws -> UInt64 {

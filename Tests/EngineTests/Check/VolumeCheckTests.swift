@@ -44,6 +44,30 @@ internal import Testing
     }
   }
 
+  @Test func allPassesOfAnFsckRunInUpstreamsOrder() throws {
+    let orders = Volume.checkPasses.compactMap(\.order)
+    #expect(orders == orders.sorted())
+    for pass in RecoveryPass.fsckPasses.inRunOrder {
+      #expect(Volume.checkPasses.contains(pass), "\(pass)")
+    }
+    try withTemporaryFolder { folder in
+      let images = try SampleVolume.fixture("snapshots").unpack(into: folder)
+      let devices = try images.map { try BlockDevice.open(path: $0, mode: .readOnly) }
+      let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: .keyring))
+      var passes: [RecoveryPass] = []
+      var shares: [RecoveryPass: [Double]] = [:]
+      var events = CheckEvents()
+      events.pass = { passes.append($0) }
+      events.progress = { shares[$0, default: []].append($1) }
+      _ = try volume.check(CheckOptions(), events)
+      #expect(passes == Volume.checkPasses)
+      for (pass, shares) in shares {
+        #expect(shares == shares.sorted() && shares.allSatisfy { 0...1 ~= $0 }, "\(pass)")
+      }
+      #expect((shares[.checkExtents] ?? []).count > 1)
+    }
+  }
+
   @Test func aCheckEndsWhenAsked() throws {
     try withTemporaryFolder { folder in
       let images = try SampleVolume.fixture("plain").unpack(into: folder)

@@ -97,16 +97,20 @@ struct FreshVolume: Sendable, CustomTestStringConvertible {
   }
 
   /// The check finds nothing.
-  func expectSound(_ devices: [SimulatedDevice], _ comment: Comment) throws {
+  ///
+  /// - Parameter ofFiles: Not in files either.
+  func expectSound(
+    _ devices: [SimulatedDevice], _ comment: Comment, ofFiles: Bool = false
+  ) throws {
     try withVolume(devices) { volume in
-      let findings = try volume.findings()
+      let findings = try volume.findings(ofFiles: ofFiles)
       #expect(findings == [], comment)
     }
   }
 
   /// The check finds nothing, and the root directory has its one entry.
   func expectNew(_ devices: [SimulatedDevice], _ comment: Comment) throws {
-    try expectSound(devices, comment)
+    try expectSound(devices, comment, ofFiles: true)
     try withVolume(devices) { volume in
       let root = try volume.inode(volume.root)
       #expect(root.mode == 0o040755 && root.nlink == 1, comment)

@@ -5,6 +5,6 @@ set -eu
 . "$JOB_GUEST/common.sh"
 unlock_if_encrypted
 say check
-mount_volume ro,fsck,errors=continue /mnt/a
+mount_volume "ro,fsck,errors=continue${JOB_OPTIONS:+,$JOB_OPTIONS}" /mnt/a
 write_manifest "/mnt/a/${JOB_SUBFOLDER:-}"
 umount /mnt/a
