@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // libfuse's table of operations for a volume that is open for changes: each entry finds the server
 // and hands the request over.
+//
+// Invariants
+//   (1) What a request brings is copied, but for what is to be written to a file, before it is
+//       answered: libfuse uses its memory again.
 
 internal import BcachefsSupport
 internal import CFUSE

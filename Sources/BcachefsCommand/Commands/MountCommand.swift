@@ -7,6 +7,9 @@
 //      with success once the mount can be used, or with the exit code of what went wrong.
 //   2. Called as `mount.fuse.bcachefs`, it takes the command line that mount(8) has for its
 //      helpers.
+//   3. A mount for changes closes the volume when it ends, whatever ended it.
+// Invariants
+//   (1) With -o ro nothing is opened for writing.
 // Exit codes are those of mount(8): 1 for a wrong command line, 2 for the system, 32 for the rest.
 
 internal import Bcachefs
@@ -24,8 +27,8 @@ enum MountCommand {
     synopsis: "[-o OPTION,...] DEVICE[:DEVICE...] DIRECTORY",
     text: [
       "Mounts a volume by FUSE, on any kernel, and returns once it can be used. umount (or "
-        + "fusermount3 -u) ends it, and so do SIGTERM, SIGINT and SIGHUP: then everything is written "
-        + "and the volume is closed. What fsync has returned for is there whatever happens before. "
+        + "fusermount3 -u) ends it, and so do SIGTERM, SIGINT and SIGHUP: then everything is "
+        + "written and the volume is closed. What fsync has returned for is there whatever happens before. "
         + "The format version stays what it is, unless -o version_upgrade says otherwise.",
       "With -o ro nothing at all is written to the devices: a volume that was never unmounted "
         + "shows what its journal has, and the journal stays as it is.",

@@ -4,8 +4,8 @@
 internal import BcachefsSupport
 internal import Synchronization
 
-/// Writes what is dirty for long, or because there is much of it. To let go of it ends it, and waits
-/// for what it is at: a window.
+/// Writes what is dirty for long, or because there is much of it. To let go of it ends it, and
+/// waits for what it is at: a file's windows.
 final class ContentThread: Sendable {
   private final class Stop: Sendable {
     let isSet = Atomic<Bool>(false)
