@@ -28,8 +28,8 @@ enum MountCommand {
     text: [
       "Mounts a volume by FUSE, on any kernel, and returns once it can be used. umount (or "
         + "fusermount3 -u) ends it, and so do SIGTERM, SIGINT and SIGHUP: then everything is "
-        + "written and the volume is closed. What fsync has returned for is there whatever happens before. "
-        + "The format version stays what it is, unless -o version_upgrade says otherwise.",
+        + "written and the volume is closed. What fsync has returned for is there whatever happens "
+        + "before. The format version stays what it is, unless -o version_upgrade says otherwise.",
       "With -o ro nothing at all is written to the devices: a volume that was never unmounted "
         + "shows what its journal has, and the journal stays as it is.",
       "An encrypted volume is unlocked by --passphrase_file, else by the key that unlock left in "
