@@ -179,6 +179,20 @@ struct ChangingMountTests {
     }
   }
 
+  /// umount does not wait until the volume is closed; who mounts it next does.
+  @Test func aVolumeCanBeMountedAgainAtOnce() throws {
+    try withTemporaryFolder { folder in
+      let images = try Setting.all[0].format(in: folder)
+      for round in 0..<5 {
+        let mount = try Setting.all[0].mount(images, isChanged: true)
+        let result = try mount.shell(
+          "dd if=/dev/zero of=large.\(round) bs=1M count=30 2>/dev/null; ls large.* | wc -l")
+        #expect(result.text == "\(round + 1)\n", "\(result.standardError)")
+        try runProgramOrThrow("umount", [mount.path], timeoutSeconds: 60)
+      }
+    }
+  }
+
   /// Space is told of when it is asked for, and nothing leaks.
   @Test func aFullVolumeIsEmptiedAndFilledAgain() throws {
     try withTemporaryFolder { folder in

@@ -73,6 +73,7 @@ enum BcachefsBench {
     case "growth-of": GrowthBench(options).runOnce()
     case "files": FileBench(options).run()
     case "read": ReadBench(options).run()
+    case "write": WriteBench(options).run()
     case nil:
       SupportBench(options).run()
       ImageBench(options).run()
@@ -83,6 +84,7 @@ enum BcachefsBench {
       GrowthBench(options).run()
       FileBench(options).run()
       ReadBench(options).run()
+      WriteBench(options).run()
     default: usage()
     }
   }
@@ -90,7 +92,7 @@ enum BcachefsBench {
   static func usage() -> Never {
     print(
       """
-      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|files|read]
+      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|files|read|write]
              [--smoke] [--runs N] [--bytes N] [--files N] [--keys N] [NAME...]
         support   checksums, ciphers, compression, parity, beside the libraries' own figures
         image     building an image from a directory, beside other filesystems' tools
@@ -101,6 +103,7 @@ enum BcachefsBench {
         growth    time and memory from 10^5 to 10^7 keys, beside LMDB
         files     names made, looked up, renamed and removed, 10,000 in a directory
         read      mounts beside passthrough_ll, squashfuse and fuse2fs; get beside unsquashfs
+        write     mounts that are written to, beside passthrough_ll, fuse2fs, ext4 and btrfs
       Only what has a NAME in its name is measured, if any is given. btree and derived take three
       rounds at most.
       """)

@@ -173,7 +173,10 @@ enum MountRun {
       settings.volume = options.volumeOptions
       settings.unlock = unlock
       settings.onDamage = log.add
-      return try FileSystem.open(VolumeSources(parsing: source), settings)
+      let sources = try VolumeSources(parsing: source)
+      return try ClosingMount.waiting(for: source) { () throws(VolumeError) in
+        try FileSystem.open(sources, settings)
+      }
     }
     for line in system.warnings { log.add(line) }
     var failure: (any Error)?

@@ -102,8 +102,10 @@ final class ContentStore: Sendable {
 
   // MARK: - Dirty contents
 
-  /// A file has so many dirty bytes more, or less.
-  func count(_ file: FileID, dirty delta: Int, isDirty: Bool) {
+  /// What is in memory of a file takes so many bytes more, or less.
+  ///
+  /// - Parameter isDirty: Whether something of it is not written.
+  func count(_ file: FileID, bytes delta: Int, isDirty: Bool) {
     if delta != 0 { dirtyBytes.wrappingAdd(delta, ordering: .relaxed) }
     let now = engine.media.clocks.monotonicNanoseconds()
     state.withLock { state in
@@ -130,7 +132,7 @@ final class ContentStore: Sendable {
     }
   }
 
-  /// Bytes that are not written.
+  /// Bytes of memory that hold what is not written.
   var dirtyByteCount: Int { dirtyBytes.load(ordering: .relaxed) }
 
   var isOverLimit: Bool { dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes }

@@ -49,24 +49,40 @@ struct BlockSet {
 final class ContentWindow {
   static let byteCount = 128 << 10
 
-  private(set) var buffer: HeapBuffer
+  /// Those bytes of it that are in memory.
+  private(set) var buffer = HeapBuffer(byteCount: 0)
+  /// Where the buffer starts in the window.
+  private(set) var start = 0
   /// Blocks that are in the buffer as they should be.
   var valid = BlockSet()
   /// Those of them that are not written.
   var dirty = BlockSet()
+  /// Bytes of the buffer that count against the limit.
+  var countedBytes = 0
   /// What was promised to those.
   var reservation = DiskReservation()
 
-  init() { buffer = HeapBuffer(byteCount: 0) }
-
-  /// Sees to it that so many bytes from the start are there.
-  func grow(to byteCount: Int) {
-    guard buffer.byteCount < byteCount else { return }
-    var size = 4096
-    while size < byteCount { size *= 2 }
-    let larger = HeapBuffer(byteCount: size)
+  /// Sees to it that a range of bytes of the window is in the buffer. Of what lies far apart all
+  /// between is, too.
+  func cover(_ range: Range<Int>) {
+    let page = 4096
+    let range = range.lowerBound / page * page..<(range.upperBound + page - 1) / page * page
+    let end = start + buffer.byteCount
+    guard buffer.byteCount == 0 || range.lowerBound < start || range.upperBound > end else {
+      return
+    }
+    var wanted = range
+    if buffer.byteCount > 0 {
+      wanted = min(start, range.lowerBound)..<max(end, range.upperBound)
+      // Who writes one piece behind the other does not have it copied each time.
+      if range.lowerBound >= start {
+        let doubled = min(start + 2 * buffer.byteCount, Self.byteCount)
+        wanted = wanted.lowerBound..<max(wanted.upperBound, doubled)
+      }
+    }
+    let (old, larger) = (buffer, HeapBuffer(byteCount: wanted.count))
     var bytes = larger.mutableBytes
-    bytes.copy(buffer.bytes, to: 0)
-    buffer = larger
+    bytes.copy(old.bytes, to: old.byteCount == 0 ? 0 : start - wanted.lowerBound)
+    (buffer, start) = (larger, wanted.lowerBound)
   }
 }

@@ -68,12 +68,15 @@ extension FileContents {
         let (size, time) = shown
         let buffer = window.buffer
         try writer.write(
-          buffer.bytes.extracting(bytes), atSector: (start + UInt64(bytes.lowerBound)) / 512,
+          buffer.bytes.extracting(
+            bytes.lowerBound - window.start..<bytes.upperBound - window.start),
+          atSector: (start + UInt64(bytes.lowerBound)) / 512,
           FileWrite(file: file, options: options, change: InodeChange(size: size, time: time)),
           &window.reservation)
-        condition.withLock { window.dirty.remove(run) }
-        store.count(file, dirty: -bytes.count, isDirty: true)
-        condition.withLock { if self.time == time { self.time = nil } }
+        condition.withLock {
+          window.dirty.remove(run)
+          if self.time == time { self.time = nil }
+        }
       }
     }
   }
@@ -81,11 +84,12 @@ extension FileContents {
   /// Nothing of a window is needed any more.
   private func forget(_ number: UInt64, _ window: ContentWindow) {
     engine.usage.release(&window.reservation)
-    let (lost, isDirty) = condition.withLock {
+    let (bytes, isDirty) = condition.withLock {
       windows[number] = nil
-      return (window.dirty.count * blockBytes, !windows.isEmpty)
+      defer { window.countedBytes = 0 }
+      return (window.countedBytes, !windows.isEmpty)
     }
-    store.count(file, dirty: -lost, isDirty: isDirty)
+    store.count(file, bytes: -bytes, isDirty: isDirty)
   }
 
   /// Forgets the blocks of windows that lie in a range of whole blocks: they are overwritten, or
@@ -99,13 +103,10 @@ extension FileContents {
       let part = range.clamped(to: start..<end)
       let blocks =
         Int(part.lowerBound - start) / blockBytes..<Int(part.upperBound - start) / blockBytes
-      let dropped = condition.withLock {
-        let dropped = blocks.count - window.dirty.missing(blocks)
+      condition.withLock {
         window.dirty.remove(blocks)
         window.valid.remove(blocks)
-        return dropped
       }
-      if dropped > 0 { store.count(file, dirty: -dropped * blockBytes, isDirty: true) }
       if window.dirty.isEmpty { forget(number, window) }
     }
   }

@@ -78,7 +78,7 @@ extension FileContents {
     condition.withLock {
       let buffer = window.buffer
       var target = buffer.mutableBytes
-      target.zero(inside..<bytes.upperBound)
+      target.zero(inside - window.start..<bytes.upperBound - window.start)
     }
     let options = try dataOptions()
     let range = start + UInt64(bytes.lowerBound)..<start + UInt64(bytes.upperBound)
@@ -90,7 +90,9 @@ extension FileContents {
     let buffer = window.buffer
     try store.withWriter { (writer) throws(VolumeError) in
       try writer.write(
-        buffer.bytes.extracting(bytes), atSector: range.lowerBound / 512,
+        buffer.bytes.extracting(
+          bytes.lowerBound - window.start..<bytes.upperBound - window.start),
+        atSector: range.lowerBound / 512,
         FileWrite(
           file: file, options: options,
           change: InodeChange(size: size, cutsOff: true, time: time)),

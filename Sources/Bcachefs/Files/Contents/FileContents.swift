@@ -142,7 +142,8 @@ final class FileContents: @unchecked Sendable {
         if let start = gapStart { gaps.append(start..<done) }
         gapStart = nil
         let buffer = window.buffer
-        target.copy(buffer.bytes.extracting(inside..<inside + length), to: done)
+        let first = inside - window.start
+        target.copy(buffer.bytes.extracting(first..<first + length), to: done)
       } else if gapStart == nil {
         gapStart = done
       }
@@ -241,18 +242,22 @@ final class FileContents: @unchecked Sendable {
       engine.usage.release(&promised)
       throw error
     }
-    condition.withLock {
-      window.grow(to: blocks.upperBound * blockBytes)
-      var target = window.buffer.mutableBytes
-      target.copy(bytes, to: inside)
+    let grown = condition.withLock {
+      window.cover(blocks.lowerBound * blockBytes..<blocks.upperBound * blockBytes)
+      let buffer = window.buffer
+      var target = buffer.mutableBytes
+      target.copy(bytes, to: inside - window.start)
       window.valid.insert(blocks)
       window.dirty.insert(blocks)
       window.reservation.sectors += promised.sectors
       windows[number] = window
       size = max(size, start + UInt64(end))
       if let time { self.time = time }
+      let grown = window.buffer.byteCount - window.countedBytes
+      window.countedBytes += grown
+      return grown
     }
-    store.count(file, dirty: missing * blockBytes, isDirty: true)
+    store.count(file, bytes: grown, isDirty: true)
   }
 
   /// Makes a block of a window valid: what the file has there, and zeros behind its end. The range
@@ -271,9 +276,10 @@ final class FileContents: @unchecked Sendable {
       }
     }
     condition.withLock {
-      window.grow(to: inside + blockBytes)
-      var target = window.buffer.mutableBytes
-      target.copy(copy.bytes, to: inside)
+      window.cover(inside..<inside + blockBytes)
+      let buffer = window.buffer
+      var target = buffer.mutableBytes
+      target.copy(copy.bytes, to: inside - window.start)
       window.valid.insert(block..<block + 1)
     }
   }
