@@ -87,7 +87,9 @@ extension FileSystem {
     }
   }
 
-  /// Makes a file durable as it is now: contents, attributes, and its name.
+  /// Makes a file durable as it is now: contents, attributes, and its name. Everything else that
+  /// was committed before is durable then, too: that an extent was overwritten does not always show
+  /// in the inode.
   ///
   /// - Throws: why something of it was lost since the last time; why nothing is written any more.
   public func fsync(_ id: FileID) throws(VolumeError) {

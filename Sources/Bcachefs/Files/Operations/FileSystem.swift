@@ -145,13 +145,6 @@ public final class FileSystem: Sendable {
     try engine.journal.flush(upTo: engine.journal.currentSequence)
   }
 
-  /// Makes durable what was done to a file before: its attributes, and the name that it got last.
-  ///
-  /// - Throws: `.notFound`; why nothing is written any more.
-  public func sync(_ id: FileID) throws(VolumeError) {
-    try engine.journal.flush(upTo: attributes(of: id).inode.journalSeq)
-  }
-
   /// The root directory.
   public var root: FileID { FileID(subvolume: Subvolume.root, inode: Positions.rootInode) }
 

@@ -258,7 +258,7 @@ internal import Testing
     let disk = try OpenFileSystem(recorded: true)
     let files = try disk.open()
     let (a, b) = (try files.makeFile("a"), try files.makeFile("b"))
-    try files.sync(a)
+    try files.fsync(a)
     let moment = disk.device.operationCount
     try files.rename(name("b"), in: files.root, to: name("c"), in: files.root)
     try disk.letGo(files)
