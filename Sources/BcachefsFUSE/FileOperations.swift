@@ -24,6 +24,7 @@ enum FileOperations {
     addAttributes(&table)
     addDirectories(&table)
     addContents(&table)
+    addControls(&table)
     return table
   }
 
@@ -205,8 +206,24 @@ enum FileOperations {
         server.seek(request, in: node, from: Int64(offset), kind)
       }
     }
-    unsafe table.release = { (request, _, _) in
-      unsafe serve(request) { (_, request) in request.fail(0) }
+    unsafe table.release = { (request, node, info) in
+      unsafe serve(request) { (server, request) in
+        if let flags = unsafe info?.pointee.flags {
+          server.subvolumes.note(node, flags: flags, isOpen: false)
+        }
+        request.fail(0)
+      }
+    }
+  }
+
+  private static func addControls(_ table: inout fuse_lowlevel_ops) {
+    unsafe table.ioctl = { (request, node, command, _, _, flags, bytes, byteCount, _) in
+      unsafe serve(request) { (server, request) in
+        let span = unsafe RawSpan(
+          _unsafeBytes: UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : byteCount))
+        server.control(
+          request, node, command: UInt32(truncatingIfNeeded: command), span, flags: flags)
+      }
     }
   }
 }

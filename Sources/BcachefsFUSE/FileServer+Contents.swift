@@ -32,6 +32,7 @@ extension FileServer {
       }
     }
     info.keep_cache = 1
+    subvolumes.note(node, flags: info.flags, isOpen: true)
     _ = unsafe fuse_reply_open(request.handle, &info)
   }
 

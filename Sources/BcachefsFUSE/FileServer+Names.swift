@@ -45,7 +45,11 @@ extension FileServer {
       }
       let entry = entry(try system.create(name, in: directory, creation))
       info.keep_cache = 1
-      if !request.reply(entry, &info) { forget(entry.ino, count: 1) }
+      subvolumes.note(entry.ino, flags: info.flags, isOpen: true)
+      if !request.reply(entry, &info) {
+        subvolumes.note(entry.ino, flags: info.flags, isOpen: false)
+        forget(entry.ino, count: 1)
+      }
     } catch {
       fail(request, error, directory)
     }

@@ -49,6 +49,7 @@ struct SnapshotTable: Sendable {
 
   /// Makes the numbers fit the tree, after changes.
   mutating func number() {
+    places.removeAll(keepingCapacity: true)
     // Parents that are missing have descendants all the same.
     let ids = Set(nodes.keys).union(nodes.keys.compactMap { parent(of: $0) }).sorted()
     var counts: [UInt32: Int] = [:]
@@ -80,6 +81,9 @@ struct SnapshotTable: Sendable {
     get { nodes[id] }
     set { nodes[id] = newValue }
   }
+
+  /// How many descend from a node.
+  func descendantCount(of id: UInt32) -> Int { (places[id]?.count ?? 1) - 1 }
 
   var ids: [UInt32] { nodes.keys.sorted() }
 
