@@ -13,6 +13,10 @@ enum Commands {
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
     ("Look at volumes", [ShowSuperCommand.spec] + ReadCommands.inspection),
     ("Read files of volumes", ReadCommands.all),
+    (
+      "Change volumes",
+      [SubvolumeCreateCommand.spec, SubvolumeSnapshotCommand.spec, SubvolumeDeleteCommand.spec]
+    ),
     ("Check volumes", [FsckCommand.spec, ScrubCommand.spec]),
     ("Mount volumes", [MountCommand.spec, MountCommand.otherName, UnlockCommand.spec]),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),

@@ -28,6 +28,7 @@ enum FileOperations {
     addAttributes(&table)
     addDirectories(&table)
     addContents(&table)
+    addControls(&table)
     return table
   }
 
@@ -215,6 +216,17 @@ enum FileOperations {
       unsafe serve(request) { (server, request) in
         if let info = unsafe info?.pointee { server.close(node, info) }
         request.fail(0)
+      }
+    }
+  }
+
+  private static func addControls(_ table: inout fuse_lowlevel_ops) {
+    unsafe table.ioctl = { (request, node, command, _, _, flags, bytes, byteCount, _) in
+      unsafe serve(request) { (server, request) in
+        let span = unsafe RawSpan(
+          _unsafeBytes: UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : byteCount))
+        server.control(
+          request, node, command: UInt32(truncatingIfNeeded: command), span, flags: flags)
       }
     }
   }

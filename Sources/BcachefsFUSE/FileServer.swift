@@ -32,6 +32,7 @@ final class FileServer: Sendable {
   let nodes: NodeTable
   let blockBytes: Int
   let buffers: BufferPool
+  let subvolumes = SubvolumeWork()
   let log: @Sendable (String) -> Void
   private let becameReady: @Sendable () -> Void
   private let firstRequest: @Sendable () -> Void

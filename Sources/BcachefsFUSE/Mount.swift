@@ -99,6 +99,8 @@ public struct Mount: Sendable {
       unsafe writers?.setSession(nil)
       unsafe fuse_session_destroy(session)
     }
+    if let server = server as? FileServer { unsafe server.subvolumes.begin(session) }
+    defer { (server as? FileServer)?.subvolumes.end() }
     Self.allowSignals()
     guard unsafe fuse_set_signal_handlers(session) == 0 else {
       throw MountError(.system, "signal handlers cannot be set")

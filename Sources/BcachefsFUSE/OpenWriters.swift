@@ -51,6 +51,13 @@ final class OpenWriters: Sendable {
     for node in nodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, node, -1, 0) }
   }
 
+  /// Has the kernel write back what it has of some of them. Not from a thread that answers requests.
+  func writeBack(where isWanted: (UInt64) -> Bool) {
+    let (address, nodes) = state.withLock { ($0.session, $0.counts.keys.filter(isWanted)) }
+    guard let session = unsafe OpaquePointer(bitPattern: address) else { return }
+    for node in nodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, node, 0, 0) }
+  }
+
   /// Has the kernel write back what it has of a file from an offset on, unless too many do that.
   func writeBack(_ node: UInt64, from offset: Int64) {
     let address = state.withLock { state in state.counts[node] == nil ? 0 : state.session }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -168,3 +169,40 @@ void linux_temporary_forget(const char *path) {
   }
   pthread_mutex_unlock(&temporaries_lock);
 }
+
+int linux_ioctl(int fd, uint32_t number, void *argument) {
+  return ioctl(fd, (unsigned long)number, argument) < 0 ? errno : 0;
+}
+
+// struct bch_ioctl_subvolume of bcachefs_ioctl.h.
+struct bch_subvolume_argument {
+  uint32_t flags;
+  uint32_t dirfd;
+  uint16_t mode;
+  uint16_t pad[3];
+  uint64_t dst;
+  uint64_t src;
+};
+
+int linux_bcachefs_subvolume(
+    int fd, int deletes, uint32_t flags, uint16_t mode, const char *path, const char *source) {
+  struct bch_subvolume_argument argument = {
+      .flags = flags,
+      .dirfd = (uint32_t)AT_FDCWD,
+      .mode = mode,
+      .dst = (uint64_t)(uintptr_t)path,
+      .src = (uint64_t)(uintptr_t)source,
+  };
+  unsigned long number = deletes ? _IOW(0xbc, 17, struct bch_subvolume_argument)
+                                 : _IOW(0xbc, 16, struct bch_subvolume_argument);
+  return ioctl(fd, number, &argument) < 0 ? errno : 0;
+}
+
+int linux_filesystem_type(int fd, uint64_t *out) {
+  struct statfs state;
+  if (fstatfs(fd, &state) < 0) return errno;
+  *out = (uint64_t)state.f_type & 0xffffffff;
+  return 0;
+}
+
+void linux_sync_filesystem(int fd) { (void)!syncfs(fd); }

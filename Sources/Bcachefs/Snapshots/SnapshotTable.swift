@@ -51,6 +51,7 @@ struct SnapshotTable: Sendable {
 
   /// Makes the numbers fit the tree, after changes.
   mutating func number() {
+    places.removeAll(keepingCapacity: true)
     // Parents that are missing have descendants all the same.
     let ids = Set(nodes.keys).union(nodes.keys.compactMap { parent(of: $0) }).sorted()
     var counts: [UInt32: Int] = [:]
@@ -94,6 +95,9 @@ struct SnapshotTable: Sendable {
     let behind = roots.sortedIndex(notBefore: { $0.place <= own })
     return behind > 0 ? roots[behind - 1].id : id
   }
+
+  /// How many descend from a node.
+  func descendantCount(of id: UInt32) -> Int { (places[id]?.count ?? 1) - 1 }
 
   var ids: [UInt32] { nodes.keys.sorted() }
 

@@ -50,6 +50,15 @@ extension Transaction {
 
   /// Whether what was written in one snapshot may be seen in another.
   @inline(__always) func isAncestor(_ ancestor: UInt32, of snapshot: UInt32) -> Bool {
+    if ancestor == snapshot { return true }
+    if newSnapshots.contains(snapshot) {
+      return newSnapshots.parent != 0 && isAncestorOfCommitted(ancestor, newSnapshots.parent)
+    }
+    return isAncestorOfCommitted(ancestor, snapshot)
+  }
+
+  @inline(__always)
+  private func isAncestorOfCommitted(_ ancestor: UInt32, _ snapshot: UInt32) -> Bool {
     ancestor == snapshot || engine.snapshots.withLock { $0.isAncestor(ancestor, of: snapshot) }
   }
 
@@ -65,7 +74,7 @@ extension Transaction {
   }
 
   /// Whether an ancestor's key would show if nothing were at a position.
-  private func isSeenFromAncestor(
+  func isSeenFromAncestor(
     _ btree: BTreeID, _ position: BPos
   ) throws(TransactionError) -> Bool {
     guard btree.hasSnapshots, position.snapshot < .max else { return false }
@@ -120,5 +129,5 @@ extension Transaction {
 }
 
 extension BTreeID {
-  fileprivate var hasSnapshots: Bool { row?.flags.contains(.snapshots) == true }
+  var hasSnapshots: Bool { row?.flags.contains(.snapshots) == true }
 }

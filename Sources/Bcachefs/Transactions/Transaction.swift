@@ -151,6 +151,8 @@ final class Transaction: @unchecked Sendable {
   var smallNode: (btree: BTreeID, level: Int, position: BPos)?
   /// Whether the tree of snapshots in memory has to follow.
   var changesSnapshots = false
+  /// Nodes of that tree that it is about to make.
+  var newSnapshots = NewSnapshotNodes.none
   /// A node that has to be replaced with empty hands.
   var roomNeeded: RoomNeeded?
 
@@ -193,6 +195,7 @@ final class Transaction: @unchecked Sendable {
     updateCount = 0
     entryWords = 0
     changesSnapshots = false
+    newSnapshots = .none
     unmarkedReplicas = nil
     arena.reset()
   }

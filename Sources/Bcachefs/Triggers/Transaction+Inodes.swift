@@ -30,7 +30,7 @@ extension Transaction {
       }
     }
     guard delta != 0 else { return }
-    if engine.snapshots.withLock({ $0[position.snapshot]?.parent ?? 0 }) != 0 {
+    if parentSnapshot(of: position.snapshot) != 0 {
       try updateParent(of: position, hasChild: delta > 0)
     }
     if let new, new.contains(.hasChildSnapshot), !(try hasInodeBelow(position)) {
@@ -48,8 +48,7 @@ extension Transaction {
       else { return }
       from = found.key.position.successor
       let above = found.key.position.snapshot
-      guard engine.snapshots.withLock({ $0.isAncestor(above, of: position.snapshot) }),
-        let flags = found.inodeFlags
+      guard isAncestor(above, of: position.snapshot), let flags = found.inodeFlags
       else { continue }
       if !hasChild, try hasInodeBelow(found.key.position) { return }
       guard flags.contains(.hasChildSnapshot) != hasChild else { return }

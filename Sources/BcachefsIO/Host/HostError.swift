@@ -24,6 +24,7 @@ public struct HostError: Error, Sendable, Equatable {
     case setMode = "set the permissions of"
     case setTimes = "set the times of"
     case setXattr = "set an extended attribute of"
+    case control = "make or delete a subvolume in"
     case createSpill = "create a temporary file in"
     case appendToSpill = "write to a temporary file in"
     case readFromSpill = "read back a temporary file in"

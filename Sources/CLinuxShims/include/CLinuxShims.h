@@ -60,6 +60,21 @@ int linux_direct_alignment(int fd, uint32_t *memory, uint32_t *offset);
 /// Device and inode number of the file behind an open loop device (as in struct stat).
 int linux_loop_backing(int fd, uint64_t *device, uint64_t *inode);
 
+/// An ioctl whose argument is memory.
+int linux_ioctl(int fd, uint32_t number, void *argument);
+
+/// BCH_IOCTL_SUBVOLUME_CREATE, or BCH_IOCTL_SUBVOLUME_DESTROY if `deletes`, on a mount of the
+/// kernel's driver, by a directory of it. Paths are relative to the working directory; `source` may
+/// be NULL.
+int linux_bcachefs_subvolume(
+    int fd, int deletes, uint32_t flags, uint16_t mode, const char *path, const char *source);
+
+/// Has the kernel write what it has of the filesystem that an open file is on.
+void linux_sync_filesystem(int fd);
+
+/// The type of the filesystem that an open file is on (f_type of fstatfs).
+int linux_filesystem_type(int fd, uint64_t *out);
+
 // Files that have a temporary name must not outlive the process. What cannot be an unnamed file is
 // kept in a small table, and removed by the handler of SIGINT, SIGTERM and SIGHUP, which then lets
 // the signal do what it did before. Handlers are only put where the program has none of its own.

@@ -100,6 +100,12 @@ final class ContentStore: Sendable {
     }
   }
 
+  /// The same for all files of a subvolume that is deleted.
+  func discardAll(of subvolume: UInt32) {
+    let files = state.withLock { $0.files.keys.filter { $0.subvolume == subvolume } }
+    for file in files { discard(file) }
+  }
+
   // MARK: - Dirty contents
 
   /// What is in memory of a file takes so many bytes more, or less.
@@ -140,6 +146,17 @@ final class ContentStore: Sendable {
   /// Writes all that is dirty. What fails is told to those who flush the file next.
   func writeAll() {
     while let file = oldestDirty(before: .max) { file.writeBack() }
+  }
+
+  /// The same for the files of a subvolume.
+  func writeAll(of subvolume: UInt32) {
+    while let file = anyDirty(of: subvolume) { file.writeBack() }
+  }
+
+  private func anyDirty(of subvolume: UInt32) -> FileContents? {
+    state.withLock { state in
+      state.dirtySince.keys.first { $0.subvolume == subvolume }.flatMap { state.files[$0] }
+    }
   }
 
   private func oldestDirty(before time: UInt64) -> FileContents? {

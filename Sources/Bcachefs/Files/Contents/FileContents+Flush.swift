@@ -19,6 +19,8 @@ extension FileContents {
   /// Writes what is dirty; what fails is told to those who flush next.
   func writeBack() {
     do throws(VolumeError) { try writeWindows(0..<Self.maxBytes) } catch {
+      // Nobody misses what a file had that is gone.
+      guard error.code != .notFound else { return }
       store.noteFailure(error)
       condition.withLock { if failure == nil { failure = error } }
     }

@@ -102,7 +102,7 @@ extension FileSystem {
   ) throws(VolumeError) -> Result {
     let contents = try contents.open(id)
     defer { self.contents.close(id) }
-    return try body(contents)
+    return try gate.passing { () throws(VolumeError) in try body(contents) }
   }
 
   /// What is not written of a file that is about to take another one's name: who finds the name

@@ -74,13 +74,17 @@ extension FileSystem {
   /// Deletes a file without a name, which nobody holds; one with a name stays.
   func delete(_ id: FileID) throws(VolumeError) {
     contents.discard(id)
-    let snapshot = try engine.run("inode_rm") { (transaction) throws(TransactionError) in
-      try transaction.subvolume(id.subvolume).snapshot
-    }
-    var place: BPos? = BPos(0, id.inode, snapshot)
-    while let next = place {
-      try engine.deleteInode(next)
-      place = try deadVersion(above: next)
+    try gate.passing { () throws(VolumeError) in
+      let snapshot = try engine.run("inode_rm") { (transaction) throws(TransactionError) in
+        try transaction.findSubvolume(id.subvolume)?.snapshot
+      }
+      // What was in a subvolume that is deleted goes with it.
+      guard let snapshot else { return }
+      var place: BPos? = BPos(0, id.inode, snapshot)
+      while let next = place {
+        try engine.deleteInode(next)
+        place = try deadVersion(above: next)
+      }
     }
   }
 
@@ -91,7 +95,7 @@ extension FileSystem {
     return try engine.run("inode_rm") { (transaction) throws(TransactionError) -> BPos? in
       guard let above = try transaction.versionAbove(place), above.isDead else { return nil }
       for holder in holders {
-        let snapshot = try transaction.subvolume(holder).snapshot
+        guard let snapshot = try transaction.findSubvolume(holder)?.snapshot else { continue }
         if snapshot != place.snapshot, transaction.isAncestor(above.snapshot, of: snapshot) {
           return nil
         }

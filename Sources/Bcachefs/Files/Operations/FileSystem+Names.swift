@@ -103,15 +103,17 @@ extension FileSystem {
   ) throws(VolumeError) -> FileAttributes {
     try checkRoom()
     let setting = setting()
-    let inode = try engine.run("create") { (transaction) throws(TransactionError) in
-      let inode = try transaction.create(nil, in: parent, creation, setting)
-      try transaction.commit()
-      return inode
+    return try gate.passing { () throws(VolumeError) in
+      let inode = try engine.run("create") { (transaction) throws(TransactionError) in
+        let inode = try transaction.create(nil, in: parent, creation, setting)
+        try transaction.commit()
+        return inode
+      }
+      let id = FileID(subvolume: parent.subvolume, inode: inode.number)
+      openFiles.hold(id)
+      _ = openFiles.noteUnlinked(id)
+      return attributes(id, inode)
     }
-    let id = FileID(subvolume: parent.subvolume, inode: inode.number)
-    openFiles.hold(id)
-    _ = openFiles.noteUnlinked(id)
-    return attributes(id, inode)
   }
 
   /// Gives a file one more name.

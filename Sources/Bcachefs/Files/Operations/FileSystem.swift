@@ -58,6 +58,11 @@ public final class FileSystem: Sendable {
   let contents: ContentStore
   private let writing = Mutex<ContentThread?>(nil)
   let openFiles = OpenFiles()
+  let gate = SnapshotGate()
+  let cleaner: SnapshotCleaner
+  let cleaning = Mutex<SnapshotThread?>(nil)
+  /// The highest number of a subvolume that was made or deleted since the volume was opened.
+  let lastSubvolume = Atomic<UInt32>(0)
   let numbers: InodeNumbers
   let time: VolumeTime
   private let stringHash: UInt8
@@ -74,6 +79,7 @@ public final class FileSystem: Sendable {
   ) {
     self.engine = engine
     contents = ContentStore(engine, dirtyLimitBytes: dirtyLimitBytes, report: report)
+    cleaner = SnapshotCleaner(engine, gate, openFiles)
     let (superblock, options) = (engine.media.superblock, engine.media.options)
     numbers = InodeNumbers(options)
     time = VolumeTime(superblock)
@@ -105,6 +111,7 @@ public final class FileSystem: Sendable {
     if options.startsThreads {
       engine.startThreads()
       system.writing.withLock { $0 = ContentThread(system.contents) }
+      system.startCleaning { error in onDamage("cleaning up snapshots: \(error)") }
     }
     return system
   }
@@ -114,9 +121,11 @@ public final class FileSystem: Sendable {
   ///
   /// - Throws: why it could not be written; the volume is as after a crash then.
   public func close() throws(VolumeError) {
+    stopCleaning()
     writing.withLock { $0 = nil }
     do throws(VolumeError) {
       for id in openFiles.takeUnlinked() { try delete(id) }
+      try cleaner.deleteUnreachableFiles()
       contents.writeAll()
       try engine.close()
     } catch {

@@ -51,7 +51,7 @@ extension Transaction {
     return inode
   }
 
-  private static func newInode(
+  static func newInode(
     _ creation: FileCreation, in directory: Inode, _ setting: OperationSetting
   ) -> Inode {
     var inode = Inode()
@@ -76,7 +76,7 @@ extension Transaction {
   }
 
   /// Gives a new file the lists that its directory has for it; without any, the umask counts.
-  private func inheritACL(
+  func inheritACL(
     _ inode: inout Inode, _ creation: FileCreation, from directory: DirectoryState,
     _ setting: OperationSetting
   ) throws(TransactionError) {
@@ -89,8 +89,8 @@ extension Transaction {
     }
     var own = list
     inode.mode = own.limit(to: inode.mode)
-    if inode.isDirectory { try put(list, .aclDefault, inode, directory.snapshot) }
-    if !own.isMode { try put(own, .aclAccess, inode, directory.snapshot) }
+    if inode.isDirectory { try put(list, .aclDefault, inode, inode.snapshot) }
+    if !own.isMode { try put(own, .aclAccess, inode, inode.snapshot) }
   }
 
   // MARK: - Links

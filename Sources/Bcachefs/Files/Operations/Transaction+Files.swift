@@ -22,9 +22,18 @@ extension Transaction {
   ///
   /// - Throws: `.notFound`.
   func subvolume(_ id: UInt32) throws(TransactionError) -> Subvolume {
+    guard let found = try findSubvolume(id) else { throw .failed(VolumeError(.notFound)) }
+    return found
+  }
+
+  /// The same; nil where there is none, or it is on its way out.
+  func findSubvolume(_ id: UInt32) throws(TransactionError) -> Subvolume? {
     guard let found = try lookup(.subvolumes, BPos(0, UInt64(id))), found.key.type == .subvolume
-    else { throw .failed(VolumeError(.notFound)) }
-    return try found.decoded { (value) throws(FormatError) in try Subvolume(decoding: value) }
+    else { return nil }
+    let subvolume = try found.decoded { (value) throws(FormatError) in
+      try Subvolume(decoding: value)
+    }
+    return subvolume.isUnlinked ? nil : subvolume
   }
 
   /// The snapshot that a subvolume's changes go to.

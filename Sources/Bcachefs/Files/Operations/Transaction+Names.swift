@@ -173,14 +173,21 @@ extension Transaction {
   }
 
   /// Removes a subvolume's name where it stands, if that is in an ancestor's snapshot: it leads to
-  /// the subvolume from nowhere else.
+  /// the subvolume from nowhere else. Others that descend from there may have names behind it.
   func retire(
     _ found: FoundName, in directory: DirectoryState
   ) throws(TransactionError) {
     guard case .subvolume = found.target, found.position.snapshot != directory.snapshot else {
       return
     }
-    try deleteVisible(.dirents, found.position, isInherited: false)
+    let behind = BPos(found.position.inode, found.position.offset &+ 1)
+    let passing = try next(
+      .dirents, from: behind, upTo: BPos(behind.inode, behind.offset, .max))
+    if behind.offset > 0, passing != nil {
+      update(.dirents, BKey(type: .hashWhiteout, position: found.position), RawSpan())
+    } else {
+      try deleteVisible(.dirents, found.position, isInherited: false)
+    }
   }
 
   /// Whether a directory has no names in it; hash_whiteouts are none.

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+// What is left of deleted subvolumes goes by and by.
+//
+// How it works
+//   1. In each round it is worked out which nodes of the tree of snapshots go (SnapshotPlan.swift).
+//      Then all keys of files are walked, and those in such nodes are deleted or moved, some in each
+//      step. When none is left the nodes go, and with them the subvolumes they were of.
+//   2. Whenever that is interrupted it begins again: what is done already is not found any more. A
+//      subvolume that is unlinked, and its node, stay to the end, and say what there is to do.
+//   3. Files without a name that only snapshots kept that are gone are deleted like others.
+// Invariants
+//   (1) Who reads a subvolume or snapshot sees the same, whatever is cleaned up meanwhile.
+//   (2) After each step the driver's fsck has nothing to say.
+// Locks: the gate is closed for each node that goes; else as all transactions.
+// Source: snapshot.c (bch2_delete_dead_snapshots).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import Synchronization
+
+/// Deletes what nobody needs of subvolumes and snapshots: one thread at a time, others wait.
+final class SnapshotCleaner: Sendable {
+  private let engine: Engine
+  private let gate: SnapshotGate
+  private let openFiles: OpenFiles
+  private let turn = Condition()
+  // Changed with `turn` held.
+  private let isBusy = Atomic<Bool>(false)
+
+  init(_ engine: Engine, _ gate: SnapshotGate, _ openFiles: OpenFiles) {
+    self.engine = engine
+    self.gate = gate
+    self.openFiles = openFiles
+  }
+
+  /// Cleans up until nothing is left to do.
+  ///
+  /// - Parameter shouldStop: Asked after every step; true ends it early.
+  /// - Throws: what transactions throw.
+  func clean(until shouldStop: () -> Bool) throws(VolumeError) {
+    turn.withLock {
+      while isBusy.exchange(true, ordering: .relaxed) { turn.wait() }
+    }
+    defer {
+      turn.withLock { isBusy.store(false, ordering: .relaxed) }
+      turn.broadcast()
+    }
+    try cleanInTurn(until: shouldStop)
+  }
+
+  private func cleanInTurn(until shouldStop: () -> Bool) throws(VolumeError) {
+    var before: [UInt32] = []
+    while !shouldStop() {
+      let plan = try engine.snapshotPlan()
+      let nodes = plan.deadLeaves + plan.linking
+      // Where a node cannot go, though all that was in it did, there is no use in trying again.
+      guard !plan.isEmpty, nodes != before else { return }
+      before = nodes
+      let isDone = try engine.cleanKeys(plan, until: shouldStop)
+      try deleteUnreachableFiles()
+      guard isDone else { return }
+      try engine.reparentSubvolumes(plan)
+      for id in plan.deadLeaves {
+        if shouldStop() { return }
+        try gate.alone { () throws(VolumeError) in try engine.removeDeadSnapshot(id) }
+      }
+      for id in plan.linking {
+        if shouldStop() { return }
+        try gate.alone { () throws(VolumeError) in try engine.removeLinkingSnapshot(id) }
+      }
+    }
+  }
+
+  /// Deletes files without a name that nobody has open.
+  func deleteUnreachableFiles() throws(VolumeError) {
+    // Who makes a file without a name holds it before it is through the gate.
+    let dead = try gate.alone { () throws(VolumeError) -> [BPos] in
+      try engine.deadInodes { inode, snapshot in
+        openFiles.subvolumes(of: inode).contains { subvolume in
+          engine.snapshots.withLock { $0.sees(snapshot, from: subvolume) }
+        }
+      }
+    }
+    for place in dead {
+      try gate.passing { () throws(VolumeError) in try engine.deleteInode(place) }
+    }
+  }
+}
+
+extension SnapshotTable {
+  /// Whether a subvolume's node sees what is in another node.
+  fileprivate func sees(_ snapshot: UInt32, from subvolume: UInt32) -> Bool {
+    ids.contains { id in
+      guard let node = self[id], node.isSubvolume, node.subvolume == subvolume else { return false }
+      return isAncestor(snapshot, of: id)
+    }
+  }
+}

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+// Keys of snapshots that go: deleted, or moved to who inherits them.
+//
+// How it works
+//   1. A btree is walked from a position on, some keys at a time. What is in a dead node is deleted.
+//   2. What is in a node that gives way goes to its heir, unless there is a key at the same place
+//      nearer to that: then it was hidden from all that are left, and is deleted.
+//   3. A whiteout of an heir that hides nothing any more is deleted, too.
+// Invariants
+//   (1) What a snapshot that stays sees is the same before and after each transaction.
+// Locks: as all transactions. Others may change the same btrees meanwhile, and take snapshots.
+// Source: snapshot.c (delete_dead_snapshots_process_key).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+extension Transaction {
+  /// Keys that a transaction looks at, at most.
+  private static var keysSeenAtOnce: Int { 4096 }
+
+  /// Keys that a transaction changes: those of extents have many others to follow.
+  private static func keysAtOnce(_ btree: BTreeID) -> Int { btree == .extents ? 24 : 96 }
+
+  /// Deals with some keys of a btree, and commits.
+  ///
+  /// - Returns: where to go on; nil at the end.
+  func cleanSome(
+    _ btree: BTreeID, from start: BPos, _ plan: SnapshotPlan
+  ) throws(TransactionError) -> BPos? {
+    var walk = KeyWalk(btree, from: start)
+    var (seen, left) = (Self.keysSeenAtOnce, Self.keysAtOnce(btree))
+    var position: BPos?
+    while seen > 0, left > 0 {
+      guard let found = try next(&walk) else {
+        try commit()
+        return nil
+      }
+      seen -= 1
+      let key = found.key
+      position = key.position.successor
+      if try clean(btree, found, plan) { left = key.type == .reflinkP ? 0 : left - 1 }
+    }
+    try commit()
+    return position
+  }
+
+  /// - Returns: Whether a key is to be changed.
+  private func clean(
+    _ btree: BTreeID, _ found: KeyView, _ plan: SnapshotPlan
+  ) throws(TransactionError) -> Bool {
+    let position = found.key.position
+    if plan.isDead(position.snapshot) {
+      delete(btree, position)
+      return true
+    }
+    if let heir = plan.heir(of: position.snapshot) {
+      let isHidden = try hasNearerKey(btree, position, to: heir, plan)
+      if !isHidden, try !isUseless(found.key, btree, plan) {
+        var key = found.key
+        key.position.snapshot = heir
+        // What is there is read with intent: nobody puts a key there before the commit.
+        if try lookup(btree, key.position, .intent) == nil {
+          found.withValue { update(btree, key, $0) }
+        }
+      }
+      delete(btree, position)
+      return true
+    }
+    guard found.key.isWhiteout, plan.isHeir(position.snapshot),
+      try isUseless(found.key, btree, plan)
+    else { return false }
+    delete(btree, position)
+    return true
+  }
+
+  /// Whether there is a key at the same place that comes before one for all that see the heir.
+  private func hasNearerKey(
+    _ btree: BTreeID, _ position: BPos, to heir: UInt32, _ plan: SnapshotPlan
+  ) throws(TransactionError) -> Bool {
+    var walk = KeyWalk(
+      btree, from: BPos(position.inode, position.offset, heir), upTo: position, mode: .intent)
+    while let found = try next(&walk), found.key.position != position {
+      if plan.place(of: found.key.position.snapshot) == heir { return true }
+    }
+    return false
+  }
+
+  /// Whether a key is a whiteout below which nothing is hidden, when what goes is gone.
+  private func isUseless(
+    _ key: BKey, _ btree: BTreeID, _ plan: SnapshotPlan
+  ) throws(TransactionError) -> Bool {
+    guard key.isWhiteout, let above = key.position.successor else { return false }
+    let place = plan.place(of: key.position.snapshot)
+    var walk = KeyWalk(
+      btree, from: above, upTo: BPos(key.position.inode, key.position.offset, .max))
+    while let found = try next(&walk) {
+      let snapshot = found.key.position.snapshot
+      guard isAncestor(snapshot, of: key.position.snapshot), plan.place(of: snapshot) != place
+      else { continue }
+      return found.key.isWhiteout
+    }
+    return true
+  }
+}

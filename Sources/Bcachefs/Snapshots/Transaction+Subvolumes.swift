@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+// Subvolumes: made, taken a snapshot of, and on their way out.
+//
+// How it works
+//   1. A new subvolume has a tree of snapshots of its own, and a root directory. Its name is a key
+//      that counts in its parent alone.
+//   2. A snapshot is two new nodes below the source's: one for the new subvolume, one that the
+//      source goes on in. What was there belongs to both from then on; nothing is copied.
+//   3. A subvolume whose name goes is marked as unlinked in the same transaction, and nobody finds
+//      it any more. The rest is done by and by (SnapshotCleaner.swift).
+// Invariants
+//   (1) Each of the three is one transaction.
+//   (2) Every subvolume that is not unlinked has a name, but for the first one.
+// Locks: as all transactions; see FileSystem+Subvolumes.swift for what has to wait meanwhile.
+// Source: subvolume.c (bch2_subvolume_create, bch2_subvolume_unlink, bch2_subvolume_reparent),
+// fs-common.c (bch2_create_trans, bch2_unlink_trans).
+
+internal import BcachefsFormat
+internal import BcachefsSupport
+
+/// A subvolume that is about to be made.
+private struct NewSubvolume {
+  let id: UInt32
+  var key: Subvolume
+  /// Its root directory, which gets its name and numbers.
+  var root: Inode
+}
+
+extension Transaction {
+  /// A subvolume's key, unlinked or not; nil if there is none.
+  func storedSubvolume(_ id: UInt32) throws(TransactionError) -> Subvolume? {
+    guard let found = try lookup(.subvolumes, BPos(0, UInt64(id)), .intent),
+      found.key.type == .subvolume
+    else { return nil }
+    return try found.decoded { (value) throws(FormatError) in try Subvolume(decoding: value) }
+  }
+
+  func put(_ subvolume: Subvolume, at id: UInt32) {
+    put(.subvolumes, .subvolume, BPos(0, UInt64(id)), Subvolume.encodedU64s) {
+      subvolume.encode(into: &$0)
+    }
+  }
+
+  /// A number for a new subvolume: behind all that there are, and all that there were since the
+  /// volume was opened, since somebody may still know a file by such a one.
+  ///
+  /// - Throws: `.limit` where there is none left.
+  private func freeSubvolume(behind used: UInt32) throws(TransactionError) -> UInt32 {
+    let last = try previous(.subvolumes, from: .max, downTo: .min, .intent)
+    let id = max(last?.key.position.offset ?? 0, UInt64(used)) + 1
+    guard id <= UInt64(Int32.max) else {
+      throw .failed(VolumeError(.limit, "there is no number for another subvolume"))
+    }
+    return UInt32(id)
+  }
+
+  // MARK: - Making
+
+  /// Makes an empty subvolume.
+  ///
+  /// - Parameter used: The highest number that a subvolume had.
+  /// - Returns: its root directory, as it will be.
+  /// - Throws: as `create`.
+  func createSubvolume(
+    _ name: [UInt8], in parent: FileID, _ creation: FileCreation, behind used: UInt32,
+    _ setting: OperationSetting
+  ) throws(TransactionError) -> Inode {
+    try FileName.check(name)
+    var random = SplitMix64(seed: setting.hashSeed)
+    let id = try freeSubvolume(behind: used)
+    let ids = try freeSnapshotIDs(1)
+    let snapshot = ids.lowerBound
+    newSnapshots = NewSnapshotNodes(ids: ids, parent: 0)
+    let tree = try newSnapshotTree(of: id, root: snapshot)
+    put(
+      newSnapshotNode(of: id, below: 0, tree: tree, now: setting.now, &random), at: snapshot)
+
+    let directory = try directoryToChange(parent)
+    var inode = Self.newInode(creation, in: directory.inode, setting)
+    inode.number = try freeInodeNumber(setting.numbers)
+    inode.snapshot = snapshot
+    try inheritACL(&inode, creation, from: directory, setting)
+    let new = NewSubvolume(
+      id: id, key: Subvolume(snapshot: snapshot, inode: inode.number), root: inode)
+    return try enter(new, name, in: directory, setting)
+  }
+
+  /// Makes a snapshot of a subvolume.
+  ///
+  /// - Parameters:
+  ///   - source: Goes on in a node of its own.
+  ///   - used: The highest number that a subvolume had.
+  /// - Returns: the snapshot's root directory, as it will be.
+  /// - Throws: `.notFound` for a subvolume that is not there; else as `create`.
+  func createSnapshot(
+    of source: UInt32, _ name: [UInt8], in parent: FileID, isReadOnly: Bool,
+    behind used: UInt32, _ setting: OperationSetting
+  ) throws(TransactionError) -> Inode {
+    try FileName.check(name)
+    guard var from = try storedSubvolume(source), !from.isUnlinked else {
+      throw .failed(VolumeError(.notFound))
+    }
+    var random = SplitMix64(seed: setting.hashSeed)
+    let shared = from.snapshot
+    guard var above = try snapshotNode(shared), above.child0 == 0, above.child1 == 0 else {
+      throw .failed(
+        VolumeError(
+          .corrupt, "subvolume \(source) is in snapshot \(shared), which is no leaf of the tree"))
+    }
+    var root = try inode(from.inode, shared, .intent)
+    let id = try freeSubvolume(behind: used)
+    let ids = try freeSnapshotIDs(2)
+    let (own, other) = (ids.lowerBound + 1, ids.lowerBound)
+    newSnapshots = NewSnapshotNodes(ids: ids, parent: shared)
+    for (node, subvolume) in [(own, id), (other, source)] {
+      put(
+        newSnapshotNode(
+          of: subvolume, below: shared, tree: above.tree, now: setting.now, &random), at: node)
+    }
+    above.isSubvolume = false
+    above.subvolume = 0
+    (above.child0, above.child1) = (own, other)
+    put(above, at: shared)
+    from.snapshot = other
+    put(from, at: source)
+
+    root.snapshot = own
+    var key = Subvolume(snapshot: own, inode: root.number)
+    key.creationParent = source
+    key.isSnapshot = true
+    key.isReadOnly = isReadOnly
+    // Only now: it may be in the source.
+    let directory = try directoryToChange(parent)
+    return try enter(NewSubvolume(id: id, key: key, root: root), name, in: directory, setting)
+  }
+
+  /// Gives a new subvolume its name.
+  private func enter(
+    _ new: NewSubvolume, _ name: [UInt8], in found: DirectoryState, _ setting: OperationSetting
+  ) throws(TransactionError) -> Inode {
+    var (directory, key, root) = (found, new.key, new.root)
+    let parent = directory.id
+    let offset = try place(for: name, in: directory)
+    key.pathParent = parent.subvolume
+    key.otime = Time128(lo: setting.now)
+    put(key, at: new.id)
+    directory.inode.mtime = setting.now
+    directory.inode.ctime = setting.now
+    put(directory.inode, directory.snapshot)
+    try put(
+      name, .subvolume(child: new.id, parent: parent.subvolume), type: Dirent.subvolumeType,
+      at: offset, in: directory)
+    root.subvolume = new.id
+    root.parentSubvolume = parent.subvolume
+    root.directory = parent.inode
+    root.directoryOffset = offset
+    put(root, root.snapshot)
+    return root
+  }
+
+  // MARK: - Removing
+
+  /// Takes a subvolume's name away, and marks it as unlinked.
+  ///
+  /// - Returns: its number.
+  /// - Throws: `.notFound` where there is no such name, or it is not that of a subvolume;
+  ///   `.notEmpty` for one with subvolumes in it; `.notPermitted` for a directory that is immutable
+  ///   or may only grow; what `directoryToChange` throws.
+  func removeSubvolume(
+    _ name: [UInt8], from parent: FileID, _ setting: OperationSetting
+  ) throws(TransactionError) -> UInt32 {
+    var directory = try directoryToChange(parent)
+    guard !directory.inode.flags.contains(.append) else {
+      throw .failed(VolumeError(.notPermitted))
+    }
+    let found = try self.name(name, in: directory, .intent)
+    guard case .subvolume(let id, _) = found.target, var subvolume = try storedSubvolume(id) else {
+      throw .failed(VolumeError(.notFound, "it is not a subvolume"))
+    }
+    let child = try next(
+      .subvolumeChildren, from: BPos(UInt64(id), 0), upTo: BPos(UInt64(id), .max, .max), .intent)
+    guard child == nil else {
+      throw .failed(VolumeError(.notEmpty, "there are subvolumes in it"))
+    }
+    var root = try inode(subvolume.inode, subvolume.snapshot, .intent)
+    root.forgetName(in: parent.inode, at: found.position.offset)
+    root.ctime = setting.now
+    subvolume.isUnlinked = true
+    // Or the parent would count as not empty until all of it is gone.
+    subvolume.pathParent = 0
+    directory.inode.mtime = setting.now
+    directory.inode.ctime = setting.now
+    try remove(found, from: directory)
+    put(directory.inode, directory.snapshot)
+    put(root, subvolume.snapshot)
+    put(subvolume, at: id)
+    if let node = try snapshotNode(subvolume.snapshot) {
+      try replaceMaster(id, in: node.tree, mayBeUnlinked: false)
+    }
+    return id
+  }
+
+  /// Has some of the subvolumes that are snapshots of one that goes say that they are of what that
+  /// one was of, and commits.
+  ///
+  /// - Returns: Whether there may be more.
+  func reparentSome(of old: UInt32) throws(TransactionError) -> Bool {
+    guard let going = try storedSubvolume(old) else { return false }
+    var left = Self.reparentedAtOnce
+    var walk = KeyWalk(.subvolumes, from: .min, mode: .intent)
+    while left > 0, let found = try next(&walk) {
+      guard found.key.type == .subvolume, let id = UInt32(exactly: found.key.position.offset) else {
+        continue
+      }
+      var other = try found.decoded { (value) throws(FormatError) in
+        try Subvolume(decoding: value)
+      }
+      guard other.creationParent == old else { continue }
+      other.creationParent = going.creationParent
+      put(other, at: id)
+      left -= 1
+    }
+    try commit()
+    return left == 0
+  }
+
+  private static var reparentedAtOnce: Int { 64 }
+}

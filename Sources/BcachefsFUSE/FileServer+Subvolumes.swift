@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+// Subvolumes: made and deleted by ioctls of our own (SubvolumeRequest.swift).
+//
+// How it works
+//   1. The kernel keeps what is written to files that are open. Before a snapshot it is asked to
+//      give up what it has of those of the source that somebody has open for writing, which makes it
+//      write them: those requests come in meanwhile, so another thread than those that receive
+//      requests waits for it, and answers.
+//   2. What the kernel knew of the name, and of the directory's list, it is told to forget, before
+//      the ioctl is answered.
+//   3. Permissions: the kernel asks for none before an ioctl. Who is not root has to be allowed to
+//      write to the directory, by its mode; to own what a snapshot is made of, as the driver asks,
+//      and what is deleted.
+// Invariants
+//   (1) At most one such request is at work; the others wait, and hold no thread of the session.
+// Locks: those of SubvolumeWork, which are leaves.
+// Source: fs-ioctl.c (bch2_ioctl_subvolume_create, bch2_ioctl_subvolume_destroy), fuse_lowlevel.h
+// (fuse_lowlevel_notify_inval_entry).
+
+internal import Bcachefs
+internal import BcachefsFormat
+internal import BcachefsSupport
+internal import CFUSE
+internal import Glibc
+internal import Synchronization
+
+/// The thread that does what is asked for by ioctls, and the session it tells the kernel by.
+final class SubvolumeWork: Sendable {
+  /// A pointer that libfuse's functions may be given by any thread.
+  @safe private struct Session: @unchecked Sendable {
+    // Safety: a session sends notices from any thread; it outlives the work.
+    let pointer: OpaquePointer
+  }
+
+  private let session = Mutex<Session?>(nil)
+  private let pool = Mutex<WorkerPool?>(nil)
+
+  /// From now on the kernel can be told something.
+  func begin(_ session: OpaquePointer) {
+    let handle = unsafe Session(pointer: session)
+    self.session.withLock { $0 = handle }
+    pool.withLock { $0 = WorkerPool(workers: 1) }
+  }
+
+  /// Waits for what is at work. The session goes.
+  func end() {
+    let last = pool.withLock { pool in
+      defer { pool = nil }
+      return pool
+    }
+    withExtendedLifetime(last) {}
+    session.withLock { $0 = nil }
+  }
+
+  /// Runs something when its turn comes.
+  ///
+  /// - Returns: False when the session is at its end.
+  func submit(_ body: @escaping @Sendable () -> Void) -> Bool {
+    pool.withLock { pool in
+      guard let pool else { return false }
+      pool.submit { _ in body() }
+      return true
+    }
+  }
+
+  /// Has the kernel forget a name, whether it is there or missing, and its directory's list.
+  func forget(_ name: [UInt8], in parent: UInt64) {
+    guard let session = session.withLock({ $0 }) else { return }
+    _ = unsafe fuse_lowlevel_notify_inval_inode(session.pointer, parent, 0, 0)
+    let text = name.map { CChar(bitPattern: $0) } + [0]
+    _ = unsafe text.withUnsafeBufferPointer { text in
+      guard let start = text.baseAddress else { return Int32(0) }
+      return unsafe fuse_lowlevel_notify_inval_entry(session.pointer, parent, start, name.count)
+    }
+  }
+}
+
+/// Who asks, for another thread.
+private struct Caller: Sendable {
+  let uid: UInt32
+  let gid: UInt32
+  let groups: [UInt32]
+
+  init(_ request: Request) {
+    let context = unsafe fuse_req_ctx(request.handle)
+    uid = unsafe context?.pointee.uid ?? .max
+    gid = unsafe context?.pointee.gid ?? .max
+    var list = [gid_t](repeating: 0, count: 256)
+    let count = unsafe fuse_req_getgroups(request.handle, Int32(list.count), &list)
+    groups = list.prefix(Int(max(0, min(count, 256)))).map { UInt32($0) }
+  }
+
+  /// Whether a directory's mode lets the caller change names in it. Where an access control list
+  /// says more, it is not asked.
+  func mayChange(_ directory: FileAttributes) -> Bool {
+    if uid == 0 { return true }
+    let inode = directory.inode
+    let shift: UInt16 =
+      inode.uid == uid ? 6 : inode.gid == gid || groups.contains(inode.gid) ? 3 : 0
+    return directory.mode >> shift & 0o3 == 0o3
+  }
+}
+
+/// A request on its way to another thread.
+private struct WaitingRequest: @unchecked Sendable {
+  // Safety: libfuse takes the answer to a request from any thread, once.
+  let request: Request
+}
+
+extension FileServer {
+  func control(
+    _ request: Request, _ node: UInt64, command: UInt32, _ argument: RawSpan, flags: UInt32
+  ) {
+    guard let file = file(node, request) else { return }
+    switch command {
+    case SubvolumeIdentity.command:
+      do throws(VolumeError) {
+        let root = try system.root(ofSubvolume: file.subvolume)
+        request.reply(
+          result: SubvolumeIdentity(subvolume: file.subvolume, isRoot: file == root).encoded)
+      } catch {
+        fail(request, error, file)
+      }
+    case SubvolumeRequest.command:
+      guard flags & UInt32(FUSE_IOCTL_DIR) != 0, let asked = SubvolumeRequest(decoding: argument)
+      else { return request.fail(EINVAL) }
+      let (caller, waiting) = (Caller(request), WaitingRequest(request: request))
+      let isTaken = subvolumes.submit { [self] in
+        answerLater(waiting.request, asked, caller, in: file, node)
+      }
+      if !isTaken { request.fail(EINTR) }
+    default: request.fail(ENOTTY)
+    }
+  }
+
+  private func answerLater(
+    _ request: Request, _ asked: SubvolumeRequest, _ caller: Caller, in directory: FileID,
+    _ node: UInt64
+  ) {
+    do throws(VolumeError) {
+      try act(asked, caller, in: directory)
+    } catch {
+      return fail(request, error, directory)
+    }
+    subvolumes.forget(asked.name, in: node)
+    request.reply(result: [])
+  }
+
+  private func act(
+    _ asked: SubvolumeRequest, _ caller: Caller, in directory: FileID
+  ) throws(VolumeError) {
+    guard caller.mayChange(try system.attributes(of: directory)) else {
+      throw VolumeError(.accessDenied)
+    }
+    switch asked.action {
+    case .create:
+      var creation = FileCreation(.directory, permissions: 0o777)
+      creation.umask = UInt16(truncatingIfNeeded: asked.umask)
+      (creation.uid, creation.gid) = (caller.uid, caller.gid)
+      _ = try system.createSubvolume(asked.name, in: directory, creation)
+    case .snapshot, .readOnlySnapshot:
+      let root = try system.attributes(of: system.root(ofSubvolume: asked.source))
+      guard caller.uid == 0 || root.inode.uid == caller.uid else {
+        throw VolumeError(.notPermitted)
+      }
+      writers.writeBack { [nodes] node in nodes.file(node)?.subvolume == asked.source }
+      _ = try system.createSnapshot(
+        of: asked.source, as: asked.name, in: directory,
+        isReadOnly: asked.action == .readOnlySnapshot)
+    case .delete:
+      let root = try system.lookup(asked.name, in: directory)
+      guard caller.uid == 0 || root.inode.uid == caller.uid else {
+        throw VolumeError(.notPermitted)
+      }
+      try system.deleteSubvolume(asked.name, in: directory)
+    }
+  }
+}
+
+extension Request {
+  /// Success of an ioctl, with what comes out.
+  fileprivate func reply(result bytes: [UInt8]) {
+    _ = unsafe bytes.withUnsafeBytes { bytes in
+      unsafe fuse_reply_ioctl(handle, 0, bytes.baseAddress, bytes.count)
+    }
+  }
+}
