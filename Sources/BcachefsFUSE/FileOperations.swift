@@ -212,6 +212,12 @@ enum FileOperations {
         server.seek(request, in: node, from: Int64(offset), kind)
       }
     }
+    unsafe table.copy_file_range = { (request, from, start, _, node, offset, _, byteCount, _) in
+      unsafe serve(request) { (server, request) in
+        server.copyRange(
+          request, from: from, Int64(start), to: node, Int64(offset), byteCount: byteCount)
+      }
+    }
     unsafe table.release = { (request, node, info) in
       unsafe serve(request) { (server, request) in
         if let info = unsafe info?.pointee { server.close(node, info) }

@@ -105,6 +105,25 @@ extension FileServer {
     }
   }
 
+  /// - Parameter byteCount: At most.
+  func copyRange(
+    _ request: Request, from source: UInt64, _ start: Int64, to node: UInt64, _ offset: Int64,
+    byteCount: Int
+  ) {
+    guard let from = file(source, request) else { return }
+    answer(request, node) { (file) throws(VolumeError) in
+      guard let start = UInt64(exactly: start), let offset = UInt64(exactly: offset) else {
+        return request.fail(EINVAL)
+      }
+      // What is told back has 32 bits.
+      let count = UInt64(clamping: min(byteCount, 1 << 30))
+      let (end, overflow) = start.addingReportingOverflow(count)
+      guard !overflow else { return request.fail(EOVERFLOW) }
+      let copied = try system.copyRange(from: from, start..<end, to: file, at: offset)
+      request.reply(written: Int(copied))
+    }
+  }
+
   func seek(_ request: Request, in node: UInt64, from offset: Int64, _ kind: Int32) {
     answer(request, node) { (file) throws(VolumeError) in
       guard kind == Self.seekData || kind == Self.seekHole else { return request.fail(EINVAL) }

@@ -7,8 +7,9 @@
 //      is behind it. An insertion or removal of a range has states: what is in the way goes first
 //      (or the size grows), then one extent after the other moves, then the size is right.
 //   2. How far an insertion has come stands in its key, which changes with each extent's move.
-//   3. An extent that is seen from another snapshot too is not moved: it would be in two places,
-//      and be counted for one. The driver does that, and its fsck finds it.
+//   3. An extent that is seen from another snapshot too becomes an indirect one before it moves:
+//      else it would be in two places, and be counted for one. The driver leaves it so, and its
+//      fsck finds it.
 //   4. Where the file or its subvolume is gone there is nothing to complete.
 // Invariants
 //   (1) Every transaction leaves the file so that the operation can go on from its key.
@@ -126,6 +127,10 @@ extension Engine {
       guard isPossible else { return }
     }
     guard operation.state == RangeShift.moving else { return }
+    if try isShared(file) {
+      try features.use(.reflink)
+      try features.use(.reflinkInlineData)
+    }
     while let position = try run(
       "finsert", watermark: .reclaim,
       { (transaction) throws(TransactionError) in
@@ -138,6 +143,18 @@ extension Engine {
     _ = try advance(operation, at: place) { inode in
       if !shift.isInsert { inode.size -= min(inode.size, shift.bytes) }
       return true
+    }
+  }
+
+  /// Whether another snapshot sees extents of a file.
+  private func isShared(_ file: FileID) throws(VolumeError) -> Bool {
+    try run("finsert", watermark: .reclaim) { (transaction) throws(TransactionError) in
+      guard let inode = try transaction.inode(of: file) else { return false }
+      var walk = SnapshotWalk(.extents, file.inode, from: 0, snapshot: inode.snapshot)
+      while let found = try transaction.next(&walk) {
+        if found.key.position.snapshot != inode.snapshot { return true }
+      }
+      return false
     }
   }
 
@@ -254,17 +271,24 @@ extension Transaction {
       ? try lastExtent(of: file, upTo: operation.position, inode.snapshot)
       : try firstExtent(of: file, behind: operation.position, inode.snapshot)
     guard let found, found.key.position.offset > shift.source else { return nil }
-    guard found.key.position.snapshot == inode.snapshot else {
-      throw .failed(
-        VolumeError(
-          .unsupported,
-          "file \(file.inode) of subvolume \(file.subvolume): a range was being inserted or "
-            + "removed, and a snapshot shares its extents: mount the volume once with Linux 6.12"))
-    }
     var key = found.key
-    let copy = HeapBuffer(byteCount: max(key.valueByteCount, 8), alignment: 16)
+    let copy = HeapBuffer(byteCount: max(key.valueByteCount, 16), alignment: 16)
     var value = copy.mutableBytes
     found.withValue { value.copy($0, to: 0) }
+    if key.position.snapshot != inode.snapshot {
+      if try !found.hasData(engine.media.entrySizes) {
+        // A promise is made anew.
+        key.type = .reservation
+        key.u64s = UInt8(BKey.headerU64s + Reservation.encodedU64s)
+        let replicas = try Self.promisedCopies(found)
+        value.zero(0..<Reservation.encodedU64s * 8)
+        Reservation(replicas: replicas).encode(into: &value)
+      } else if key.type != .error {
+        try indirect(found).encode(into: &value)
+        key.type = .reflinkP
+        key.u64s = UInt8(BKey.headerU64s + ReflinkP.encodedU64s)
+      }
+    }
     if shift.isInsert {
       do throws(FormatError) {
         try key.cutFront(to: shift.source, &value, sizes: engine.media.entrySizes)
@@ -288,6 +312,17 @@ extension Transaction {
     put(operation, at: place)
     try commit()
     return operation.position
+  }
+
+  /// As how many copies room was promised for what is not written.
+  private static func promisedCopies(_ found: KeyView) throws(TransactionError) -> UInt8 {
+    try found.decoded { (value) throws(FormatError) -> UInt8 in
+      guard found.key.type == .extent else { return try Reservation(decoding: value).replicas }
+      var pointers = ExtentEntries(value, keySize: found.key.size).pointers
+      var count: UInt8 = 0
+      while pointers.next() != nil, count < 4 { count += 1 }
+      return max(count, 1)
+    }
   }
 
   /// The first extent that a snapshot sees and that ends behind an offset.

@@ -18,6 +18,11 @@ final class MarkedFeatures: Sendable {
     known = Atomic(store.superblock.featureMask.rawValue)
   }
 
+  /// Whether the superblock names a feature.
+  func has(_ feature: SuperblockFeature) -> Bool {
+    known.load(ordering: .acquiring) >> UInt64(feature.rawValue) & 1 != 0
+  }
+
   /// Sees to it that the superblock names a feature, durably, before the first use of it.
   ///
   /// - Throws: what writing a superblock throws.

@@ -15,19 +15,19 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension FileContents {
-  private static var toTheEnd: Range<UInt64> { 0..<maxBytes }
+  static var toTheEnd: Range<UInt64> { 0..<maxBytes }
 
   /// Rounds up to whole blocks.
-  private func up(_ bytes: UInt64) -> UInt64 {
+  func up(_ bytes: UInt64) -> UInt64 {
     let block = UInt64(blockBytes)
     return (bytes + block - 1) / block * block
   }
 
-  private func down(_ bytes: UInt64) -> UInt64 {
+  func down(_ bytes: UInt64) -> UInt64 {
     bytes / UInt64(blockBytes) * UInt64(blockBytes)
   }
 
-  private func checkSize(_ size: UInt64) throws(VolumeError) {
+  func checkSize(_ size: UInt64) throws(VolumeError) {
     guard size <= Self.maxBytes else {
       throw VolumeError(.fileTooLarge, "a file ends at byte \(Self.maxBytes), before \(size)")
     }
@@ -189,8 +189,7 @@ extension FileContents {
 
   /// Inserts a hole, or removes a range, so that all behind it moves; whole blocks.
   ///
-  /// - Throws: `.invalid` for parts of blocks and ranges that reach the end, `.fileTooLarge`,
-  ///   `.unsupported` where a snapshot shares what would move.
+  /// - Throws: `.invalid` for parts of blocks and ranges that reach the end, `.fileTooLarge`.
   func shift(_ range: Range<UInt64>, isInsert: Bool) throws(VolumeError) {
     guard range.lowerBound == down(range.lowerBound), range.upperBound == down(range.upperBound),
       !range.isEmpty
@@ -210,7 +209,7 @@ extension FileContents {
   }
 
   /// Writes windows of a range that is the caller's.
-  private func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
+  func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
     let wanted = Self.windowNumbers(range)
     let numbers = condition.withLock { windows.keys.filter { wanted.contains($0) }.sorted() }
     for number in numbers { try writeWindow(number) }

@@ -95,6 +95,9 @@ final class FileContents: @unchecked Sendable {
     condition.withLock { (size, self.time) = (new, time) }
   }
 
+  /// The file is as long as this, at least.
+  func grow(to end: UInt64) { condition.withLock { size = max(size, end) } }
+
   // MARK: - Reading
 
   /// Reads up to `target.byteCount` bytes from a byte on.
@@ -202,7 +205,7 @@ final class FileContents: @unchecked Sendable {
         bytes, atSector: offset / 512,
         FileWrite(file: file, options: options, change: change), &reservation)
     }
-    condition.withLock { size = max(size, end) }
+    grow(to: end)
   }
 
   /// Puts bytes into windows.

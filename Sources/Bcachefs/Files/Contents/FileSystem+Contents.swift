@@ -58,7 +58,7 @@ extension FileSystem {
   ///
   /// - Parameter keepsSize: With `allocate` and `zero`: the file does not become longer.
   /// - Throws: as `write`; `.invalid` for parts of blocks where only whole ones can move, and for
-  ///   ranges that reach the end; `.unsupported` where a snapshot shares what would move.
+  ///   ranges that reach the end.
   public func change(
     _ id: FileID, _ range: Range<UInt64>, _ change: RangeChange, keepsSize: Bool = false
   ) throws(VolumeError) {
@@ -70,6 +70,26 @@ extension FileSystem {
       case .zero: try contents.zero(range, keepsSize: keepsSize)
       case .collapse: try contents.shift(range, isInsert: false)
       case .insert: try contents.shift(range, isInsert: true)
+      }
+    }
+  }
+
+  /// Copies a range of a file into another, or to another place of the same: whole blocks that lie
+  /// alike in both are shared, until one of the files changes them (copy_file_range, FICLONERANGE).
+  ///
+  /// - Parameters:
+  ///   - source: The file that has the data; the range ends where it does.
+  ///   - id: The file that gets it, from `offset` on.
+  /// - Returns: how many bytes were copied.
+  /// - Throws: as `read` and `write`; `.invalid` for ranges of one file that overlap. A part may be
+  ///   copied then.
+  public func copyRange(
+    from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64
+  ) throws(VolumeError) -> UInt64 {
+    try checkRoom()
+    return try withContents(source) { (source) throws(VolumeError) in
+      try withContents(id) { (contents) throws(VolumeError) in
+        try contents.copy(from: source, range, to: offset)
       }
     }
   }

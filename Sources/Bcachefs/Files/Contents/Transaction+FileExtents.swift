@@ -29,7 +29,7 @@ struct InodeChange {
 
 extension Transaction {
   /// Extents of a file that one transaction overwrites; the indirect ones that they point to count.
-  private static var overwrittenAtOnce: Int { 32 }
+  static var overwrittenAtOnce: Int { 32 }
 
   /// Puts an extent, or its first part, into a file, and commits.
   ///
@@ -90,7 +90,7 @@ extension Transaction {
   }
 
   /// How many sectors of a range of indirect extents so many of them cover, at least.
-  private func sectorsOfIndirect(
+  func sectorsOfIndirect(
     _ range: Range<UInt64>, upTo left: inout Int
   ) throws(TransactionError) -> UInt64 {
     var walk = KeyWalk(.reflink, from: BPos(0, range.lowerBound + 1))
