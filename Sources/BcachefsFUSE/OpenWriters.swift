@@ -51,7 +51,8 @@ final class OpenWriters: Sendable {
     for node in nodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, node, -1, 0) }
   }
 
-  /// Has the kernel write back what it has of some of them. Not from a thread that answers requests.
+  /// Has the kernel write back what it has of some of them. Not from a thread that answers
+  /// requests.
   func writeBack(where isWanted: (UInt64) -> Bool) {
     let (address, nodes) = state.withLock { ($0.session, $0.counts.keys.filter(isWanted)) }
     guard let session = unsafe OpaquePointer(bitPattern: address) else { return }
