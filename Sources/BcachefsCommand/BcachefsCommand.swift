@@ -13,6 +13,8 @@ enum Commands {
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
     ("Look at volumes", [ShowSuperCommand.spec] + ReadCommands.inspection),
     ("Read files of volumes", ReadCommands.all),
+    ("Change files of volumes", ChangeCommands.files),
+    ("Change attributes and options", ChangeCommands.attributes),
     ("Check volumes", [FsckCommand.spec, ScrubCommand.spec]),
     ("Mount volumes", [MountCommand.spec, MountCommand.otherName, UnlockCommand.spec]),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),

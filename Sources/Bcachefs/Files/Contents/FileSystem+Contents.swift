@@ -10,8 +10,8 @@ extension FileSystem {
   /// Reads up to `target.byteCount` bytes of a file.
   ///
   /// - Returns: how many: fewer only at the end of the file.
-  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; `.allCopiesBad` for an extent that no copy
-  ///   gives.
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; `.allCopiesBad` for an extent that no
+  ///   copy gives.
   public func read(
     _ id: FileID, from offset: UInt64, into target: inout MutableRawSpan
   ) throws(VolumeError) -> Int {
@@ -23,7 +23,8 @@ extension FileSystem {
   /// Writes bytes to a file: whoever reads it sees them at once. Durable they are after `fsync`.
   ///
   /// - Parameter keepsTimes: Whether the file's times stay: the caller sets them himself.
-  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`, `.readOnly`, `.noSpace`, `.fileTooLarge`.
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`, `.readOnly`, `.noSpace`,
+  ///   `.fileTooLarge`.
   public func write(
     _ id: FileID, _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false
   ) throws(VolumeError) {
@@ -90,8 +91,16 @@ extension FileSystem {
   ///
   /// - Throws: why something of it was lost since the last time; why nothing is written any more.
   public func fsync(_ id: FileID) throws(VolumeError) {
-    if let contents = contents.find(id) { try contents.flush() }
+    try writeOut(id)
     try engine.journal.flush(upTo: engine.journal.currentSequence)
+  }
+
+  /// Has devices take what is not written yet of a file's contents, so that memory is free for
+  /// others. Durable it is with the next `sync`.
+  ///
+  /// - Throws: why something of it was lost since the last time.
+  public func writeOut(_ id: FileID) throws(VolumeError) {
+    if let contents = contents.find(id) { try contents.flush() }
   }
 
   private func withContents<Result>(
