@@ -13,8 +13,10 @@ enum Commands {
     ("Make volumes", [FormatCommand.spec, ImageCreateCommand.spec]),
     ("Look at volumes", [ShowSuperCommand.spec] + ReadCommands.inspection),
     ("Read files of volumes", ReadCommands.all),
+    ("Change files of volumes", ChangeCommands.files),
+    ("Change attributes and options", ChangeCommands.attributes),
     (
-      "Change volumes",
+      "Make and delete subvolumes",
       [SubvolumeCreateCommand.spec, SubvolumeSnapshotCommand.spec, SubvolumeDeleteCommand.spec]
     ),
     ("Check volumes", [FsckCommand.spec, ScrubCommand.spec]),

@@ -26,6 +26,14 @@ struct ParsedArguments: Sendable {
     }
   }
 
+  /// The same without its first operand.
+  var withoutFirstOperand: ParsedArguments {
+    var result = self
+    let first = parts.firstIndex { if case .operand = $0 { true } else { false } }
+    if let first { result.parts.remove(at: first) }
+    return result
+  }
+
   /// Whether the flag was given.
   func contains(_ name: String) -> Bool {
     parts.contains { part in

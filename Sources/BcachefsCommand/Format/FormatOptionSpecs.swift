@@ -18,7 +18,8 @@ enum FormatOptionSpecs {
       return spec
     }
 
-  private static func spec(_ row: VolumeOption) -> OptionSpec {
+  /// A row as an option of a command.
+  static func spec(_ row: VolumeOption) -> OptionSpec {
     let value: OptionSpec.Value
     if case .bool = row.row.kind {
       value = .bool

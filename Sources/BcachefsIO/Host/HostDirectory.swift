@@ -44,6 +44,12 @@ public final class HostDirectory: Sendable {
     self.descriptor = descriptor
   }
 
+  /// The path of the child `name` as errors tell it, with the tree's own before it; without a name
+  /// the directory's.
+  public func wholePath(of name: [UInt8] = []) -> [UInt8] {
+    tree.wholePath(name.isEmpty ? path : path.appending(name))
+  }
+
   /// The directory's own state.
   public func stat() throws(HostError) -> HostStat {
     switch unsafe HostStat.get(descriptor.number, "") {

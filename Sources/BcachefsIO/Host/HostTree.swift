@@ -120,17 +120,22 @@ public final class HostTree: Sendable {
     return !bytes.contains(0)
   }
 
-  @inline(never)
-  func error(
-    _ operation: HostError.Operation, _ reason: HostError.Reason, _ path: HostPath,
-    detail: [UInt8] = []
-  ) -> HostError {
+  /// A path of the tree with the root's own before it, for people.
+  func wholePath(_ path: HostPath) -> [UInt8] {
     let slash = UInt8(ascii: "/")
     var bytes = rootBytes
     if !path.isRoot {
       if bytes.last != slash { bytes.append(slash) }
       bytes += path.bytes
     }
-    return HostError(operation, reason, pathBytes: bytes, detail: detail)
+    return bytes
+  }
+
+  @inline(never)
+  func error(
+    _ operation: HostError.Operation, _ reason: HostError.Reason, _ path: HostPath,
+    detail: [UInt8] = []
+  ) -> HostError {
+    HostError(operation, reason, pathBytes: wholePath(path), detail: detail)
   }
 }

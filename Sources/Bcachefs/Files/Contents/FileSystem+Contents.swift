@@ -113,8 +113,16 @@ extension FileSystem {
   ///
   /// - Throws: why something of it was lost since the last time; why nothing is written any more.
   public func fsync(_ id: FileID) throws(VolumeError) {
-    if let contents = contents.find(id) { try contents.flush() }
+    try writeOut(id)
     try engine.journal.flush(upTo: engine.journal.currentSequence)
+  }
+
+  /// Has devices take what is not written yet of a file's contents, so that memory is free for
+  /// others. Durable it is with the next `sync`.
+  ///
+  /// - Throws: why something of it was lost since the last time.
+  public func writeOut(_ id: FileID) throws(VolumeError) {
+    if let contents = contents.find(id) { try contents.flush() }
   }
 
   private func withContents<Result>(

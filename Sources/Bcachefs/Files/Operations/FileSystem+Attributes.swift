@@ -149,44 +149,51 @@ extension FileSystem {
   ) throws(VolumeError) {
     // What applies follows from what is set: as in Linux it is not set itself, and nobody is told.
     guard let optionName = FileOption.ownName(name) else { return }
-    guard let row = VolumeOption(named: optionName), let option = row.inodeOption else {
-      throw VolumeError(.invalid)
-    }
-    var number: UInt64?
-    if let value {
+    try setOptions(
+      [(optionName, value.map { String(decoding: $0, as: UTF8.self) })], of: id)
+  }
+
+  /// Sets options of a file, all of them or, where one is refused, none.
+  ///
+  /// - Parameter values: Names as in `bcachefs.NAME`, with values as text; nil: as the directory
+  ///   has it.
+  /// - Throws: `.invalid` for what is no option of files, or no value of it; `.notFound`,
+  ///   `.readOnly`, `.notPermitted`.
+  public func setOptions(
+    _ values: [(name: String, value: String?)], of id: FileID
+  ) throws(VolumeError) {
+    var parsed: [(row: VolumeOption, option: InodeOption, value: UInt64?)] = []
+    let media = engine.media
+    for (name, value) in values {
+      guard let row = VolumeOption(named: name), let option = row.inodeOption else {
+        throw VolumeError(.invalid, "\(name) is no option of files")
+      }
       do throws(OptionError) {
-        number = try row.parse(String(decoding: value, as: UTF8.self)) { self.target(named: $0) }
+        let number = try value.map { (text) throws(OptionError) in
+          try row.parse(text) { media.target(named: $0) }
+        }
+        parsed.append((row, option, number))
       } catch {
         throw VolumeError(.invalid, "\(error)")
       }
     }
-    if let number { try markFeatures(option, number) }
+    for (row, _, value) in parsed {
+      if let value { try markFeatures(row, value) }
+    }
     let setting = setting()
-    try engine.run("setxattr") { [number] (transaction) throws(TransactionError) in
-      try transaction.setOption(option, of: id, to: number, setting)
+    try engine.run("setxattr") { [parsed] (transaction) throws(TransactionError) in
+      for (_, option, value) in parsed {
+        try transaction.setOption(option, of: id, to: value, setting)
+      }
       try transaction.commit()
     }
   }
 
-  /// A device of the volume or a label, by the name that a target has.
-  private func target(named name: String) -> DiskTarget? {
-    for (index, device) in engine.media.devices.enumerated() where device?.name == name {
-      return DiskTarget.device(UInt8(truncatingIfNeeded: index))
-    }
-    return engine.media.superblock.target(named: name)
-  }
-
-  /// Has the superblock say what files with an option will need
-  /// (`bch2_opt_check_may_set`).
-  private func markFeatures(_ option: InodeOption, _ value: UInt64) throws(VolumeError) {
-    var feature: SuperblockFeature?
-    switch option {
-    case .compression, .backgroundCompression:
-      feature = CompressionOption(rawValue: UInt8(truncatingIfNeeded: value)).algorithm.feature
-    case .erasureCode where value != 0: feature = .ec
-    default: break
-    }
-    guard let feature, !engine.store.superblock.featureMask.contains(feature) else { return }
+  /// Has the superblock say what files with an option will need.
+  private func markFeatures(_ option: VolumeOption, _ value: UInt64) throws(VolumeError) {
+    guard let feature = option.feature(value),
+      !engine.store.superblock.featureMask.contains(feature)
+    else { return }
     try engine.store.update { $0.featureMask.insert(feature) }
   }
 

@@ -136,6 +136,29 @@ extension FileSystem {
     return attributes(id, inode)
   }
 
+  /// Gives a file a name, in place of whatever has it: at no moment is the name missing. What of
+  /// the file's contents is not written yet is written first.
+  ///
+  /// - Parameter id: A file without a name that the caller holds, or one more name of another.
+  /// - Throws: as `link`, but `.exists`; `.isADirectory` where a directory has the name.
+  public func replace(
+    _ name: [UInt8], in parent: FileID, with id: FileID
+  ) throws(VolumeError) -> FileAttributes {
+    try checkRoom()
+    contents.find(id)?.writeBack()
+    let setting = setting()
+    let result = try holding(id) { () throws(VolumeError) in
+      try engine.run("replace") { (transaction) throws(TransactionError) in
+        let result = try transaction.replace(
+          NamedPlace(parent: parent, name: name), with: id, setting)
+        try transaction.commit()
+        return result
+      }
+    }
+    try settle(result.removed)
+    return attributes(id, result.inode)
+  }
+
   // MARK: - Removing and changing
 
   /// Takes a name from a file that is no directory.

@@ -47,6 +47,41 @@ extension FileSystem {
     return attributes(FileID(subvolume: parent.subvolume, inode: inode.number), inode)
   }
 
+  /// Makes a symbolic link without a name, as `createUnnamed` does; its target is written when this
+  /// returns.
+  ///
+  /// - Throws: as `makeLink`.
+  public func makeUnnamedLink(
+    to target: [UInt8], in parent: FileID, _ creation: FileCreation
+  ) throws(VolumeError) -> FileAttributes {
+    guard target.count <= Self.targetMaxByteCount else { throw VolumeError(.nameTooLong) }
+    guard !target.isEmpty, !target.contains(0) else { throw VolumeError(.invalid) }
+    var creation = creation
+    creation.kind = .symbolicLink
+    creation.permissions = 0o777
+    let made = try createUnnamed(in: parent, creation)
+    do throws(VolumeError) {
+      try writeTarget(target, of: made.id)
+    } catch {
+      try letGo(made.id)
+      throw error
+    }
+    return made
+  }
+
+  /// Gives a link without a name its target.
+  private func writeTarget(_ target: [UInt8], of id: FileID) throws(VolumeError) {
+    guard target.count <= inlineTargetMaxByteCount else {
+      return try writeLongTarget(target, of: id)
+    }
+    try markInlineData()
+    try engine.run("symlink") { (transaction) throws(TransactionError) in
+      var (_, inode) = try transaction.inodeToChange(id)
+      try transaction.putInlineTarget(target, &inode, blockBytes: blockBytes)
+      try transaction.commit()
+    }
+  }
+
   /// A symbolic link's target.
   ///
   /// - Throws: `.wrongType` for another kind of file; `.notFound`.
