@@ -48,8 +48,9 @@ extension VolumeCheck {
     ) { (found) throws(VolumeError) in
       let bucket = found.key.position
       guard bucket.offset < member.bucketCount, let alloc = alloc(found) else { return }
-      try checkHole(device, next..<bucket.offset, freespace)
-      next = bucket.offset + 1
+      // A damaged btree has two keys of one bucket, that differ in what must be 0.
+      try checkHole(device, next..<max(next, bucket.offset), freespace)
+      next = max(next, bucket.offset + 1)
       let wanted = BKeyType.set
       let isToDiscard = alloc.dataType == DataType.needDiscard.rawValue
       let discardType = (try? needDiscard.lookup(bucket))?.key.type ?? .deleted
