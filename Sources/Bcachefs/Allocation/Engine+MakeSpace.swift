@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 // Room where no bucket is free: what was emptied is discarded, then what was read longest ago of
-// cached data is given up.
+// cached data is given up, then what is left in buckets that are mostly empty is moved.
 //
 // How it works
-//   1. Emptied buckets wait for the journal entry that emptied them: it is flushed.
+//   1. Emptied buckets wait for the journal entry that emptied them: it is flushed. Buckets that
+//      nobody will fill any more are closed.
 //   2. The LRU of each device names its cached buckets by the time they were read last. One is
 //      invalidated by a new generation: all pointers into it are stale from then on, and nobody
 //      has to find them.
+//   3. Fragmented buckets are emptied (Data/Move/Copygc.swift), unless that is who asks.
 // Invariants
 //   (1) Only buckets with nothing but cached data are invalidated, none that somebody writes to.
 //   (2) Who makes room takes the last buckets, and never waits for room himself.
+//   (3) A volume that is being frozen waits for who makes room.
 // Locks: none is held.
 // Source: alloc_background.c (bch2_do_invalidates, invalidate_one_bucket).
 
@@ -22,20 +25,37 @@ extension Engine {
 
   /// Makes buckets of devices free.
   ///
+  /// - Parameter watermark: Of who asks. Below `.copygc` he has no transaction running.
   /// - Returns: False where there is nothing to give up.
-  func makeSpace(on devices: [UInt8]) throws(VolumeError) -> Bool {
+  func makeSpace(on devices: [UInt8], _ watermark: Watermark) throws(VolumeError) -> Bool {
+    // Work of the engine's own goes on while the volume is frozen: so it is not, as long as this
+    // is somebody's work.
+    let admission = watermark < .copygc ? takeTransaction(watermark) : nil
+    defer { if let admission { giveBack(admission) } }
+    // Nodes that were replaced are in the way until that is on disk.
+    nodeWrites.drain(self)
     try journal.flushAll()
     if try discardBuckets(.reclaim) > 0 { return true }
+    if openBuckets.closeNearlyFull(media) > 0 { return true }
     var count = 0
     for device in devices {
       guard let member = media.member(device) else { continue }
       count += try invalidateBuckets(
         of: device, upTo: max(Self.invalidatedAtOnce, Int(clamping: member.bucketCount >> 7)))
     }
-    guard count > 0 else { return false }
-    try journal.flushAll()
-    return try discardBuckets(.reclaim) > 0
+    if count > 0 {
+      try journal.flushAll()
+      if try discardBuckets(.reclaim) > 0 { return true }
+    }
+    guard watermark != .copygc, watermark < .btreeCopygc else { return false }
+    let goal = devices.reduce(Self.collectedAtOnce) { goal, device in
+      max(goal, Int(clamping: (media.member(device)?.bucketCount ?? 0) >> 7))
+    }
+    return try collectNow(on: devices, goal: goal)
   }
+
+  /// Free buckets that are made by moving data, at least.
+  private static var collectedAtOnce: Int { 8 }
 
   /// Gives up cached data of a device, what was read longest ago first.
   ///

@@ -59,6 +59,9 @@ final class OpenBuckets: Sendable {
     state.withLock { ($0.users, $0.partial) }
   }
 
+  /// How many buckets of a device are open.
+  func count(of device: UInt8) -> UInt64 { state.withLock { $0.counts[Int(device)] } }
+
   /// Whether somebody may still write to a bucket, whatever its key says.
   func contains(_ bucket: BPos) -> Bool { state.withLock { $0.users[bucket] != nil } }
 
@@ -85,6 +88,23 @@ final class OpenBuckets: Sendable {
         return state.release(bucket.position)
       }
       state.partial.append(bucket)
+    }
+  }
+
+  /// Closes partial buckets that have less room than a quarter of a bucket: who needs more than
+  /// they have would never take them, and what is in them can be moved when they are closed.
+  ///
+  /// - Returns: how many.
+  func closeNearlyFull(_ media: VolumeMedia) -> Int {
+    state.withLock { state in
+      let closed = state.partial.filter { bucket in
+        bucket.freeSectors < (media.member(bucket.device)?.bucketSizeSectors ?? 0) / 4
+      }
+      for bucket in closed { state.release(bucket.position) }
+      state.partial.removeAll { bucket in
+        closed.contains { $0.position == bucket.position }
+      }
+      return closed.count
     }
   }
 

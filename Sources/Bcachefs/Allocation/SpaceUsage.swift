@@ -37,6 +37,8 @@ final class SpaceUsage: Sendable {
   private let inodes = Atomic<Int64>(0)
   /// By device and data type.
   private let bucketCounts = InlineArray<1024, Atomic<Int64>> { _ in Atomic(0) }
+  /// Of buckets in use, what of them is not; by device and data type, in sectors.
+  private let fragmented = InlineArray<1024, Atomic<Int64>> { _ in Atomic(0) }
   private let promised = Atomic<UInt64>(0)
   /// Of all devices that may be written to, less what is kept back; in sectors.
   private let capacityWithHidden: UInt64
@@ -88,8 +90,11 @@ final class SpaceUsage: Sendable {
       }
     case .deviceDataType(let device, let type):
       guard device < 64, type < Self.typesPerDevice else { break }
-      bucketCounts[Int(device) * Self.typesPerDevice + Int(type)]
-        .wrappingAdd(delta, ordering: .relaxed)
+      let index = Int(device) * Self.typesPerDevice + Int(type)
+      bucketCounts[index].wrappingAdd(delta, ordering: .relaxed)
+      if value.byteCount >= 24 {
+        fragmented[index].wrappingAdd(value[LEField<Int64>(16)], ordering: .relaxed)
+      }
     default: break
     }
     return 0
@@ -103,6 +108,15 @@ final class SpaceUsage: Sendable {
     guard device < 64, type.rawValue < Self.typesPerDevice else { return 0 }
     let index = Int(device) * Self.typesPerDevice + Int(type.rawValue)
     return UInt64(clamping: bucketCounts[index].load(ordering: .relaxed))
+  }
+
+  /// Sectors of a device that are lost to gaps in buckets whose contents can be moved.
+  func fragmentedSectors(of device: UInt8) -> UInt64 {
+    guard device < 64 else { return 0 }
+    return [DataType.btree, .user, .stripe].reduce(0) { sum, type in
+      let index = Int(device) * Self.typesPerDevice + Int(type.rawValue)
+      return sum + UInt64(clamping: fragmented[index].load(ordering: .relaxed))
+    }
   }
 
   /// Buckets that are free or can be made so at any time (`__dev_buckets_available`).

@@ -37,6 +37,8 @@ struct AllocationRequest: Sendable {
   /// Devices that have a copy already.
   var excluded: UInt64 = 0
   var watermark = Watermark.normal
+  /// Whether room is made where there is none; who makes some does without.
+  var makesRoom = true
 }
 
 /// Places for sectors, one on each device, in buckets that stay open until it is settled.

@@ -48,19 +48,45 @@ extension Engine {
   ) throws(VolumeError) -> SectorAllocation {
     var request = request
     request.excluded |= failures.mask
+    if request.watermark == .btree, request.makesRoom {
+      // What is kept for data that moves is not for nodes, as long as moving data helps.
+      var early = request
+      early.watermark = .normal
+      if let found = try point.take(early, self) { return found }
+      if copygc.mayHelp {
+        if try makeSpace(on: point.devices, request.watermark) {
+          if let found = try point.take(early, self) { return found }
+        } else {
+          copygc.noteVain()
+        }
+      }
+    }
     if let found = try point.take(request, self) { return found }
     // Others may have room in buckets that are open.
     writePoints.retireAll(openBuckets)
     if let found = try point.take(request, self) { return found }
-    if request.watermark < .reclaim, try makeSpace(on: point.devices),
+    if request.watermark == .reclaim, try discardBuckets(.interiorUpdates) > 0,
       let found = try point.take(request, self)
     {
+      // He does not wait for the journal: what is flushed by now has to do.
       return found
+    }
+    var attempts = 0
+    while request.makesRoom, request.watermark < .reclaim, attempts < Self.attemptsMax,
+      try makeSpace(on: point.devices, request.watermark)
+    {
+      if let found = try point.take(request, self) { return found }
+      // Others were faster, or fill what there is.
+      writePoints.retireAll(openBuckets)
+      attempts += 1
     }
     throw VolumeError(
       .noSpace,
       "no space: no free buckets for \(request.replicas) copies of \(request.minSectors) sectors")
   }
+
+  /// How often room is made for one allocation.
+  private static var attemptsMax: Int { 8 }
 
   /// The keys of an allocation are committed, or never will be.
   func settle(_ allocation: SectorAllocation) { openBuckets.release(allocation.buckets) }

@@ -9,6 +9,7 @@
 //      empties the write buffer when that is half full, and tells the superblock which devices
 //      failed.
 //   3. One discards buckets that became empty in what is flushed by now.
+//   4. One moves what is left in buckets that are mostly empty (Data/Move).
 //   They are started by whoever opens a volume for others to use. Without them everything is done
 //   by those who wait, on one thread, in an order that a seed repeats.
 // Invariants
@@ -28,6 +29,7 @@ final class EngineThreads: Sendable {
     case nodes
     case journal
     case discards
+    case copygc
   }
 
   private let stopping = StopSignal()
@@ -53,6 +55,7 @@ final class EngineThreads: Sendable {
       case .nodes: try engine.writeNodes(until: stopping)
       case .journal: try engine.keepJournalShort(until: stopping)
       case .discards: try engine.discardBuckets(until: stopping)
+      case .copygc: try engine.collectGarbage(until: stopping)
       }
     } catch {
       engine.stopWriting(because: error)
@@ -129,6 +132,13 @@ extension Engine {
         seen = flushed
       }
       stopping.wait(nanoseconds: Self.longestWait)
+    }
+  }
+
+  fileprivate func collectGarbage(until stopping: StopSignal) throws(VolumeError) {
+    while !stopping.isSet {
+      try checkWritable()
+      if try !collect(until: { stopping.isSet }) { stopping.wait(nanoseconds: Self.longestWait) }
     }
   }
 

@@ -34,6 +34,7 @@ final class Engine: Sendable {
   let writePoints: WritePoints
   let usage: SpaceUsage
   let targets: DataTargets
+  let copygc = Copygc()
   /// The tree of snapshots as it is committed.
   let snapshots = Mutex(SnapshotTable())
   /// Whether there was nothing to replay.

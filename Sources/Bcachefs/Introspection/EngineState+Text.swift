@@ -40,8 +40,8 @@ extension Engine {
       ("journal", journal.state.text), ("btree cache", nodeCacheState.text),
       ("write buffer", writeBufferState.text), ("transactions", Self.text(runningTransactions())),
       ("open buckets", Self.text(openBucketStates)),
-      ("write points", Self.text(writePointStates)), ("counters", countersText),
-      ("time stats", timesText),
+      ("write points", Self.text(writePointStates)), ("copygc", copygcState.text),
+      ("counters", countersText), ("time stats", timesText),
     ]
     for (title, text) in parts {
       out.printLine("\(title):")

@@ -122,8 +122,8 @@ final class FileWriter: @unchecked Sendable {
       let chunk = try seal(
         isCopied ? nil : source, byteCount, sector: sector, sectors: count / 512, type, parameters)
       let stored = self.stored
-      let places = submit(
-        isCopied ? stored.bytes.extracting(first: byteCount) : source, found.places, &failure)
+      let places = engine.writeData(
+        isCopied ? stored.bytes.extracting(first: byteCount) : source, to: found.places, &failure)
       // Devices that failed are not asked again: the next places are elsewhere, or there are none.
       guard !places.isEmpty else { continue }
       try put(chunk, places, write, &reservation)
@@ -163,27 +163,6 @@ final class FileWriter: @unchecked Sendable {
     } catch {
       throw VolumeError(error)
     }
-  }
-
-  /// Writes to all places.
-  ///
-  /// - Returns: those that could be written to.
-  private func submit(
-    _ bytes: RawSpan, _ places: [ExtentPtr], _ failure: inout DeviceError?
-  ) -> [ExtentPtr] {
-    var good: [ExtentPtr] = []
-    for place in places {
-      guard let device = engine.media.device(place.device) else { continue }
-      engine.unflushed.add(place.device)
-      do throws(DeviceError) {
-        try device.write(bytes, atByte: place.offset * 512)
-        good.append(place)
-      } catch {
-        engine.failures.noteWriteError(on: place.device)
-        failure = error
-      }
-    }
-    return good
   }
 
   // MARK: - Keys
