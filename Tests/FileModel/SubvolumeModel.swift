@@ -320,7 +320,8 @@ public struct SubvolumeModel {
     afterCrash: Bool = false
   ) throws -> [String] {
     var lines: [String] = []
-    try compare(0, FileID(subvolume: 1, inode: Positions.rootInode), reader, contents, afterCrash, &lines)
+    let root = FileID(subvolume: 1, inode: Positions.rootInode)
+    try compare(0, root, reader, contents, afterCrash, &lines)
     return Array(lines.prefix(8))
   }
 

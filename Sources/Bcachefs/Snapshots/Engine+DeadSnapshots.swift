@@ -30,7 +30,9 @@ extension Engine {
   }
 
   /// A changed node in the journal: as it was, as it is, with headers, and some to spare.
-  private static var wordsOfChangedNode: Int { 2 * (1 + BKey.headerU64s + Snapshot.encodedU64s) + 6 }
+  private static var wordsOfChangedNode: Int {
+    2 * (1 + BKey.headerU64s + Snapshot.encodedU64s) + 6
+  }
 
   /// Deletes and moves the keys of the nodes that go.
   ///

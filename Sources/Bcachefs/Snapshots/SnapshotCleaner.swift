@@ -3,8 +3,8 @@
 //
 // How it works
 //   1. In each round it is worked out which nodes of the tree of snapshots go (SnapshotPlan.swift).
-//      Then all keys of files are walked, and those in such nodes are deleted or moved, some in each
-//      step. When none is left the nodes go, and with them the subvolumes they were of.
+//      Then all keys of files are walked, and those in such nodes are deleted or moved, some at a
+//      time. When none is left the nodes go, and with them the subvolumes they were of.
 //   2. Whenever that is interrupted it begins again: what is done already is not found any more. A
 //      subvolume that is unlinked, and its node, stay to the end, and say what there is to do.
 //   3. Files without a name that only snapshots kept that are gone are deleted like others.

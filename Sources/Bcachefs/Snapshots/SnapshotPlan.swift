@@ -32,7 +32,9 @@ struct SnapshotPlan {
     // From the lowest ID on: children first.
     for id in table.ids {
       guard let node = table[id] else { continue }
-      let children = Set([node.child0, node.child1]).filter { $0 != 0 && $0 < id && table[$0]?.parent == id }
+      let children = Set([node.child0, node.child1]).filter { child in
+        child != 0 && child < id && table[child]?.parent == id
+      }
       let alive = children.subtracting(dead)
       if children.isEmpty {
         guard node.isDeleted || !node.isSubvolume || unlinked.contains(node.subvolume) else {

@@ -2,10 +2,11 @@
 // Keys of snapshots that go: deleted, or moved to who inherits them.
 //
 // How it works
-//   1. A btree is walked from a position on, some keys at a time. What is in a dead node is deleted.
+//   1. A btree is walked from a position on, some keys at a time. What is in a dead node is
+//      deleted.
 //   2. What is in a node that gives way goes to its heir, unless there is a key at the same place
 //      nearer to that: then it was hidden from all that are left, and is deleted.
-//   3. A whiteout of an heir that hides nothing any more is deleted, too.
+//   3. A whiteout of an heir goes when there is nothing left for it to hide, not before.
 // Invariants
 //   (1) What a snapshot that stays sees is the same before and after each transaction.
 // Locks: as all transactions. Others may change the same btrees meanwhile, and take snapshots.
@@ -18,8 +19,10 @@ extension Transaction {
   /// Keys that a transaction looks at, at most.
   private static var keysSeenAtOnce: Int { 4096 }
 
-  /// Keys that a transaction changes: those of extents have many others to follow.
-  private static func keysAtOnce(_ btree: BTreeID) -> Int { btree == .extents ? 24 : 96 }
+  /// Keys that a transaction changes, at most: those of extents have many others to follow.
+  private static func keysAtOnce(_ btree: BTreeID) -> Int { btree == .extents ? 16 : 48 }
+  /// Words of the keys that it changes, but for the last one: the smallest nodes take as many.
+  private static var wordsAtOnce: Int { 300 }
 
   /// Deals with some keys of a btree, and commits.
   ///
@@ -28,9 +31,9 @@ extension Transaction {
     _ btree: BTreeID, from start: BPos, _ plan: SnapshotPlan
   ) throws(TransactionError) -> BPos? {
     var walk = KeyWalk(btree, from: start)
-    var (seen, left) = (Self.keysSeenAtOnce, Self.keysAtOnce(btree))
+    var (seen, left, words) = (Self.keysSeenAtOnce, Self.keysAtOnce(btree), Self.wordsAtOnce)
     var position: BPos?
-    while seen > 0, left > 0 {
+    while seen > 0, left > 0, words > 0 {
       guard let found = try next(&walk) else {
         try commit()
         return nil
@@ -38,7 +41,10 @@ extension Transaction {
       seen -= 1
       let key = found.key
       position = key.position.successor
-      if try clean(btree, found, plan) { left = key.type == .reflinkP ? 0 : left - 1 }
+      guard try clean(btree, found, plan) else { continue }
+      left = key.type == .reflinkP ? 0 : left - 1
+      words -= BKey.headerU64s
+      if plan.heir(of: key.position.snapshot) != nil { words -= Int(key.u64s) }
     }
     try commit()
     return position
@@ -55,7 +61,8 @@ extension Transaction {
     }
     if let heir = plan.heir(of: position.snapshot) {
       let isHidden = try hasNearerKey(btree, position, to: heir, plan)
-      if !isHidden, try !isUseless(found.key, btree, plan) {
+      let hidesNothing = try isUseless(found.key, btree)
+      if !isHidden, !hidesNothing {
         var key = found.key
         key.position.snapshot = heir
         // What is there is read with intent: nobody puts a key there before the commit.
@@ -64,11 +71,17 @@ extension Transaction {
         }
       }
       delete(btree, position)
+      // What hid it may have hidden nothing else.
+      let place = BPos(position.inode, position.offset, heir)
+      if isHidden, let nearest = try lookup(btree, place, .intent),
+        try isUseless(nearest.key, btree)
+      {
+        delete(btree, place)
+      }
       return true
     }
-    guard found.key.isWhiteout, plan.isHeir(position.snapshot),
-      try isUseless(found.key, btree, plan)
-    else { return false }
+    guard found.key.isWhiteout, plan.isHeir(position.snapshot) else { return false }
+    guard try isUseless(found.key, btree) else { return false }
     delete(btree, position)
     return true
   }
@@ -85,19 +98,18 @@ extension Transaction {
     return false
   }
 
-  /// Whether a key is a whiteout below which nothing is hidden, when what goes is gone.
+  /// Whether a whiteout hides nothing, as the transaction leaves it.
   private func isUseless(
-    _ key: BKey, _ btree: BTreeID, _ plan: SnapshotPlan
+    _ key: BKey, _ btree: BTreeID
   ) throws(TransactionError) -> Bool {
     guard key.isWhiteout, let above = key.position.successor else { return false }
-    let place = plan.place(of: key.position.snapshot)
     var walk = KeyWalk(
-      btree, from: above, upTo: BPos(key.position.inode, key.position.offset, .max))
+      btree, from: above, upTo: BPos(key.position.inode, key.position.offset, .max),
+      mode: .intent)
     while let found = try next(&walk) {
-      let snapshot = found.key.position.snapshot
-      guard isAncestor(snapshot, of: key.position.snapshot), plan.place(of: snapshot) != place
-      else { continue }
-      return found.key.isWhiteout
+      if isAncestor(found.key.position.snapshot, of: key.position.snapshot) {
+        return found.key.isWhiteout
+      }
     }
     return true
   }

@@ -9,8 +9,8 @@
 //      them, and with the subvolume whose it was. One with a single child gives way to that: all
 //      below it come one step nearer to the root, in the same transaction.
 // Invariants
-//   (1) After each transaction parents and children agree, depths and short cuts are right, and each
-//       tree names a subvolume that is in it.
+//   (1) After each transaction parents and children agree, depths and short cuts are right, and
+//       each tree names a subvolume that is in it.
 //   (2) Only nodes without keys go.
 // Locks: keys of snapshots are read with intent: changes of the tree come one after the other.
 // Source: snapshot.c (bch2_snapshot_node_create, bch2_snapshot_node_delete,
@@ -253,6 +253,14 @@ extension SnapshotTable {
 
   /// All that descend from a node, in the order of their IDs.
   func ids(below id: UInt32) -> [UInt32] { ids.filter { $0 != id && isAncestor(id, of: $0) } }
+
+  /// The subvolumes that have a node below another one, in the order of their numbers.
+  func subvolumes(below id: UInt32) -> [UInt32] {
+    ids(below: id).compactMap { other in
+      guard let node = self[other], node.isSubvolume else { return nil }
+      return node.subvolume
+    }.sorted()
+  }
 
   /// The subvolumes that have a node in a tree, in the order of their numbers.
   fileprivate func subvolumes(ofTree tree: UInt32) -> [UInt32] {

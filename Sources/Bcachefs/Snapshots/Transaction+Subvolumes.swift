@@ -17,6 +17,7 @@
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+internal import Synchronization
 
 /// A subvolume that is about to be made.
 private struct NewSubvolume {
@@ -182,6 +183,7 @@ extension Transaction {
     guard child == nil else {
       throw .failed(VolumeError(.notEmpty, "there are subvolumes in it"))
     }
+    try repointRoots(of: subvolume, id)
     var root = try inode(subvolume.inode, subvolume.snapshot, .intent)
     root.forgetName(in: parent.inode, at: found.position.offset)
     root.ctime = setting.now
@@ -198,6 +200,55 @@ extension Transaction {
       try replaceMaster(id, in: node.tree, mayBeUnlinked: false)
     }
     return id
+  }
+
+  /// Versions of a root that are kept for snapshots of its subvolume say whose root it is. Where
+  /// the subvolume goes they say of another one that it is: whose own version hides it, so nobody
+  /// sees that but a check.
+  private func repointRoots(
+    of subvolume: Subvolume, _ id: UInt32
+  ) throws(TransactionError) {
+    for version in try rootVersions(above: subvolume, id) {
+      let others = engine.snapshots.withLock { $0.subvolumes(below: version.snapshot) }
+      for other in others where other != id {
+        guard let heir = try storedSubvolume(other), !heir.isUnlinked, heir.inode == version.number
+        else { continue }
+        var changed = version
+        changed.takePlace(of: try inode(heir.inode, heir.snapshot))
+        put(changed, version.snapshot)
+        break
+      }
+    }
+  }
+
+  /// Has the versions of a root that are kept for snapshots of its subvolume point to where its
+  /// name is now, as the subvolume's own does.
+  func repointRoots(like root: Inode, _ snapshot: UInt32) throws(TransactionError) {
+    let subvolume = Subvolume(snapshot: snapshot, inode: root.number)
+    for version in try rootVersions(above: subvolume, root.subvolume) {
+      var changed = version
+      changed.takePlace(of: root)
+      put(changed, version.snapshot)
+    }
+  }
+
+  /// The versions of a subvolume's root in nodes above its own that say that they are its.
+  private func rootVersions(
+    above subvolume: Subvolume, _ id: UInt32
+  ) throws(TransactionError) -> [Inode] {
+    guard subvolume.snapshot < .max else { return [] }
+    var result: [Inode] = []
+    var walk = KeyWalk(
+      .inodes, from: BPos(0, subvolume.inode, subvolume.snapshot + 1),
+      upTo: BPos(0, subvolume.inode, .max), mode: .intent)
+    while let found = try next(&walk) {
+      let snapshot = found.key.position.snapshot
+      guard found.key.type.isInode, isAncestor(snapshot, of: subvolume.snapshot) else { continue }
+      var version = try Self.inode(found)
+      version.snapshot = snapshot
+      if version.subvolume == id { result.append(version) }
+    }
+    return result
   }
 
   /// Has some of the subvolumes that are snapshots of one that goes say that they are of what that
@@ -225,4 +276,14 @@ extension Transaction {
   }
 
   private static var reparentedAtOnce: Int { 64 }
+}
+
+extension Inode {
+  /// Is the root of another subvolume, in its place.
+  fileprivate mutating func takePlace(of other: Inode) {
+    subvolume = other.subvolume
+    parentSubvolume = other.parentSubvolume
+    directory = other.directory
+    directoryOffset = other.directoryOffset
+  }
 }

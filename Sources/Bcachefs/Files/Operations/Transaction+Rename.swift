@@ -273,8 +273,11 @@ extension Transaction {
   ) throws(TransactionError) {
     side.inode.directory = directory.id.inode
     side.inode.directoryOffset = offset
-    guard side.isSubvolume, side.inode.parentSubvolume != directory.id.subvolume else { return }
+    guard side.isSubvolume else { return }
+    let isMoved = side.inode.parentSubvolume != directory.id.subvolume
     side.inode.parentSubvolume = directory.id.subvolume
+    try repointRoots(like: side.inode, side.snapshot)
+    guard isMoved else { return }
     guard let found = try lookup(.subvolumes, BPos(0, UInt64(side.id.subvolume)), .intent) else {
       throw .failed(VolumeError(.notFound))
     }
