@@ -57,7 +57,7 @@ struct FileCopyIn: Sendable {
     /// A new name in a directory that nobody looks into yet.
     case name([UInt8], in: FileID)
     /// A name that something else may have, and that the file only gets when it is whole.
-    case replacing([UInt8], in: FileID)
+    case replacing(VolumePlace)
   }
 
   /// Copies a file of any kind but a directory.
@@ -84,7 +84,8 @@ struct FileCopyIn: Sendable {
         return try system.makeLink(name, to: linkTarget, in: parent, creation).id
       }
       return (id, try fill(id, name, stat, from: source, clearsLists: false, buffer: buffer))
-    case .replacing(let newName, let parent):
+    case .replacing(let place):
+      let parent = place.parent
       let (id, clearsLists) = try TreePut.making(path) { () throws(VolumeError) in
         let clearsLists = try system.hasDefaultList(parent)
         guard let linkTarget else {
@@ -102,8 +103,8 @@ struct FileCopyIn: Sendable {
         try TreePut.making(path) { () throws(VolumeError) in try system.letGo(id) }
         throw error
       }
-      try TreePut.making(path) { () throws(VolumeError) in
-        try system.giveName(newName, in: parent, to: id, replaces: true)
+      try TreePut.making(place.path) { () throws(VolumeError) in
+        try system.giveName(place.name, in: parent, to: id, replaces: true)
       }
       return (id, written)
     }

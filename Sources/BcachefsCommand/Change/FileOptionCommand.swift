@@ -10,7 +10,7 @@ enum FileOptionCommand {
   static let otherName = makeSpec("setattr")
 
   private static let rows = VolumeOption.allCases.filter {
-    $0.flags.contains(.inode) && !$0.flags.contains(.hidden)
+    $0.inodeOption != nil && !$0.flags.contains(.hidden)
   }
 
   private static func makeSpec(_ name: String) -> CommandSpec {

@@ -129,7 +129,7 @@ private final class SourcePut {
     }
     if !isLinked {
       let made = try FileCopyIn(system: system).copy(
-        name, stat, from: directory, to: .replacing(place.name, in: place.parent),
+        name, stat, from: directory, to: .replacing(place),
         buffer: HeapBuffer(byteCount: 1 << 20))
       links.note(stat, made.id)
       progress.finishFile(bytes: made.written, isSkipped: false)

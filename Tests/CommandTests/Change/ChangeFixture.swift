@@ -93,7 +93,9 @@ struct ChangeFixture {
       images: copies, passphrase: kind == .encrypted ? Self.passphrase : nil,
       subfolder: subfolder)
     for copy in copies { try FileManager.default.removeItem(atPath: copy) }
-    #expect(outcome.complaints == [])
+    // Who was killed has written journal entries that no flush followed.
+    let complaints = outcome.complaints.filter { !$0.contains("dropped unflushed entries") }
+    #expect(complaints == [])
     return outcome.manifest
   }
 

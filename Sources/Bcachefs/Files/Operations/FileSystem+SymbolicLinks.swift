@@ -25,11 +25,7 @@ extension FileSystem {
     _ name: [UInt8], to target: [UInt8], in parent: FileID,
     _ creation: FileCreation = FileCreation(.symbolicLink, permissions: 0o777)
   ) throws(VolumeError) -> FileAttributes {
-    guard target.count <= Self.targetMaxByteCount else { throw VolumeError(.nameTooLong) }
-    guard !target.isEmpty, !target.contains(0) else { throw VolumeError(.invalid) }
-    var creation = creation
-    creation.kind = .symbolicLink
-    creation.permissions = 0o777
+    let creation = try linkCreation(creation, target)
     guard target.count <= inlineTargetMaxByteCount else {
       return try makeLongLink(name, to: target, in: parent, creation)
     }
@@ -38,7 +34,7 @@ extension FileSystem {
     let setting = setting()
     let blockBytes = Int(engine.media.superblock.blockSizeSectors) * 512
     let inode = try engine.run("symlink") {
-      [creation] (transaction) throws(TransactionError) in
+      (transaction) throws(TransactionError) in
       var inode = try transaction.create(name, in: parent, creation, setting)
       try transaction.putInlineTarget(target, &inode, blockBytes: blockBytes)
       try transaction.commit()
@@ -54,11 +50,7 @@ extension FileSystem {
   public func makeUnnamedLink(
     to target: [UInt8], in parent: FileID, _ creation: FileCreation
   ) throws(VolumeError) -> FileAttributes {
-    guard target.count <= Self.targetMaxByteCount else { throw VolumeError(.nameTooLong) }
-    guard !target.isEmpty, !target.contains(0) else { throw VolumeError(.invalid) }
-    var creation = creation
-    creation.kind = .symbolicLink
-    creation.permissions = 0o777
+    let creation = try linkCreation(creation, target)
     let made = try createUnnamed(in: parent, creation)
     do throws(VolumeError) {
       try writeTarget(target, of: made.id)
@@ -67,6 +59,18 @@ extension FileSystem {
       throw error
     }
     return made
+  }
+
+  /// What a link is made with, whose target can be one.
+  private func linkCreation(
+    _ creation: FileCreation, _ target: [UInt8]
+  ) throws(VolumeError) -> FileCreation {
+    guard target.count <= Self.targetMaxByteCount else { throw VolumeError(.nameTooLong) }
+    guard !target.isEmpty, !target.contains(0) else { throw VolumeError(.invalid) }
+    var result = creation
+    result.kind = .symbolicLink
+    result.permissions = 0o777
+    return result
   }
 
   /// Gives a link without a name its target.
