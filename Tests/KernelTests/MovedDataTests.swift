@@ -31,56 +31,6 @@ struct MovedDataTests {
     return bytes
   }
 
-  @Test(arguments: [
-    "a.img", "--compression=zstd a.img", "--replicas=2 a.img b.img",
-    "--data_checksum=none a.img",
-    "--label=ssd a.img --label=hdd b.img --foreground_target=ssd --background_target=hdd",
-  ])
-  func theDriverFindsNothingInAFullVolumeThatWasOverwritten(arguments: String) throws {
-    try withTemporaryFolder { folder in
-      let words = arguments.split(separator: " ").map(String.init)
-      let images = ["a.img", "b.img"].filter(words.contains).map { "\(folder)/\($0)" }
-      for image in images { try runProgramOrThrow("truncate", ["-s", "64M", image]) }
-      try runProgramOrThrow(
-        builtProgram("bcachefs"),
-        ["format", "--quiet", "--bucket=64k", "--btree_node_size=32k"] + words, folder: folder)
-      var files = try open(images, seed: 1)
-      let id = try files.create(
-        Array("data".utf8), in: files.root, FileCreation(.regular, permissions: 0o644)
-      ).id
-      let replicas = max(1, files.engine.media.options[.dataReplicas])
-      let blocks = Int(files.engine.usage.available * 85 / 100 / replicas / 8)
-      var file = OverwrittenFile(id, blockCount: blocks, seed: 3)
-      try file.writeAll(files)
-      for round in 0..<2 {
-        try file.overwrite(runsLongTests ? blocks * 4 : blocks / 4, files)
-        try files.sync()
-        let devices = files.engine.media.members.indices.map { UInt8($0) }
-        _ = try files.engine.collectNow(on: devices, goal: 8)
-        #expect(files.engine.copygc.totals.moved.sectors > 0)
-        #expect(try file.wrongBlocks(files) == 0)
-        let expected = try export(id, files, to: "\(folder)/expected")
-        try files.close()
-        let job = """
-          set -eu
-          . "$JOB_GUEST/common.sh"
-          mount_volume ro,fsck,errors=continue /mnt/a
-          cmp /mnt/a/data \(folder)/expected
-          umount /mnt/a
-          mount_volume rw /mnt/a
-          dd if=/mnt/a/data of=/mnt/a/data bs=64k count=100 conv=notrunc status=none
-          umount /mnt/a
-          """
-        let outcome = try KernelGuest.run(job: job, images: images)
-        #expect(outcome.complaints == [], "\(arguments), round \(round)")
-        files = try open(images, seed: UInt64(round))
-        #expect(expected.count == blocks * 4096)
-        #expect(try file.wrongBlocks(files) == 0)
-      }
-      try files.close()
-    }
-  }
-
   /// Fragmented buckets of the driver's volumes are emptied, and files are copied: the driver shows
   /// what it showed before.
   @Test(

@@ -72,7 +72,6 @@ enum BcachefsBench {
     case "growth": GrowthBench(options).run()
     case "growth-of": GrowthBench(options).runOnce()
     case "files": FileBench(options).run()
-    case "overwrite": OverwriteBench(options).run()
     case "read": ReadBench(options).run()
     case "write": WriteBench(options).run()
     case nil:
@@ -84,7 +83,6 @@ enum BcachefsBench {
       CommitBench(options).run()
       GrowthBench(options).run()
       FileBench(options).run()
-      OverwriteBench(options).run()
       ReadBench(options).run()
       WriteBench(options).run()
     default: usage()
@@ -104,7 +102,6 @@ enum BcachefsBench {
         commit    durable commits a second, beside SQLite
         growth    time and memory from 10^5 to 10^7 keys, beside LMDB
         files     names made, looked up, renamed and removed, 10,000 in a directory
-        overwrite blocks of a file at random, in a volume half full and one 90% full
         read      mounts beside passthrough_ll, squashfuse and fuse2fs; get beside unsquashfs
         write     mounts that are written to, beside passthrough_ll, fuse2fs, ext4 and btrfs
       Only what has a NAME in its name is measured, if any is given. btree and derived take three

@@ -73,13 +73,19 @@ extension FileSystem {
 
   /// Deletes a file without a name, which nobody holds; one with a name stays.
   func delete(_ id: FileID) throws(VolumeError) {
-    contents.discard(id)
     try gate.passing { () throws(VolumeError) in
-      let snapshot = try engine.run("inode_rm") { (transaction) throws(TransactionError) in
-        try transaction.findSubvolume(id.subvolume)?.snapshot
+      let found = try engine.run("inode_rm") {
+        (transaction) throws(TransactionError) -> (snapshot: UInt32, hasName: Bool)? in
+        guard let snapshot = try transaction.findSubvolume(id.subvolume)?.snapshot else {
+          return nil
+        }
+        let inode = try transaction.findInode(id.inode, snapshot, .read)
+        return (snapshot, inode.map { !$0.flags.contains(.unlinked) } ?? false)
       }
+      // A file that got a name again keeps what was written to it, and was not flushed yet.
+      if found?.hasName != true { contents.discard(id) }
       // What was in a subvolume that is deleted goes with it.
-      guard let snapshot else { return }
+      guard let snapshot = found?.snapshot else { return }
       var place: BPos? = BPos(0, id.inode, snapshot)
       while let next = place {
         try engine.deleteInode(next)
