@@ -92,8 +92,8 @@ enum BcachefsBench {
   static func usage() -> Never {
     print(
       """
-      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|files|overwrite
-             |read|write] [--smoke] [--runs N] [--bytes N] [--files N] [--keys N] [NAME...]
+      usage: bcachefs-bench [support|image|lookup|btree|derived|commit|growth|files|read|write]
+             [--smoke] [--runs N] [--bytes N] [--files N] [--keys N] [NAME...]
         support   checksums, ciphers, compression, parity, beside the libraries' own figures
         image     building an image from a directory, beside other filesystems' tools
         lookup    keys of a btree, at random and in order, beside LMDB

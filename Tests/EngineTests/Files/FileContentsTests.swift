@@ -171,4 +171,26 @@ internal import Testing
       }
     }
   }
+
+  /// What made a file long was never written, and is cut off again: the hole before it stays.
+  @Test func aSizeThatEndsInAHoleOutlivesWhatWasBehindIt() throws {
+    let setting = ContentVolume.all[0]
+    let devices = try setting.format()
+    let bare = try setting.engine(on: devices)
+    let store = ContentStore(bare.engine)
+    let file = try ContentVolume.makeFile("file", 5000, in: bare.engine)
+    let contents = try store.open(file)
+    try contents.write([1, 2, 3], at: 0)
+    try contents.write([4], at: 100_000)
+    try contents.truncate(to: 50_000)
+    store.close(file)
+    store.writeAll()
+    let again = try store.open(file)
+    #expect(again.shown.size == 50_000)
+    #expect(try again.everything() == [1, 2, 3] + [UInt8](repeating: 0, count: 49_997))
+    store.close(file)
+    try bare.engine.close()
+    try setting.letGo(bare)
+    try setting.expectSound(devices, "closed")
+  }
 }

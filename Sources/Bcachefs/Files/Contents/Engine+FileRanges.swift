@@ -22,24 +22,13 @@ extension Engine {
 
   /// Sets a file's size, and removes what is behind it.
   ///
-  /// - Parameter isShorter: It was not shorter before, in memory; where it is on disk, because its
-  ///   last part is not written yet, it stays so.
   /// - Throws: `.notFound`, `.readOnly`.
-  func truncate(
-    _ file: FileID, to size: UInt64, isShorter: Bool, time: UInt64
-  ) throws(VolumeError) {
+  func truncate(_ file: FileID, to size: UInt64, time: UInt64) throws(VolumeError) {
     let logged = try run("truncate") { (transaction) throws(TransactionError) -> BPos? in
       var (snapshot, inode) = try transaction.inodeToChange(file)
       inode.snapshot = snapshot
       (inode.mtime, inode.ctime) = (time, time)
-      var logged: BPos?
-      if isShorter {
-        let old = inode.size
-        logged = try transaction.cutOff(&inode, file, to: size)
-        inode.size = min(old, size)
-      } else {
-        inode.size = size
-      }
+      let logged = try transaction.cutOff(&inode, file, to: size)
       transaction.put(inode, snapshot)
       try transaction.commit()
       return logged

@@ -42,17 +42,13 @@ extension FileContents {
     try checkSize(new)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
       let (old, time) = (shown.size, now)
-      guard new < old else {
-        // Or what is not written yet would show as zeros after a crash.
-        try writeWindowsHeld(Self.toTheEnd)
-        try engine.truncate(file, to: new, isShorter: false, time: time)
-        return setSize(new, time: nil)
-      }
-      dropWindows(up(new)..<down(Self.maxBytes))
-      if new % UInt64(blockBytes) != 0, try isKept(down(new)..<up(new)) {
+      if new < old { dropWindows(up(new)..<down(Self.maxBytes)) }
+      // Or what is not written yet would show as zeros after a crash.
+      try writeWindowsHeld(Self.toTheEnd)
+      if new < old, new % UInt64(blockBytes) != 0, try isKept(down(new)..<up(new)) {
         try writeLastBlock(of: new, time)
       } else {
-        try engine.truncate(file, to: new, isShorter: true, time: time)
+        try engine.truncate(file, to: new, time: time)
       }
       setSize(new, time: nil)
     }
