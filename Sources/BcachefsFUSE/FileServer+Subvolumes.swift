@@ -3,8 +3,8 @@
 //
 // How it works
 //   1. The kernel keeps what is written to files that are open. Before a snapshot it is asked to
-//      give up what it has of those of the source that somebody has open for writing, which makes it
-//      write them: those requests come in meanwhile, so another thread than those that receive
+//      give up what it has of those of the source that somebody has open for writing, which makes
+//      it write them: those requests come in meanwhile, so another thread than those that receive
 //      requests waits for it, and answers.
 //   2. What the kernel knew of the name, and of the directory's list, it is told to forget, before
 //      the ioctl is answered.

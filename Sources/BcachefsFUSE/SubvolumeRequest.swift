@@ -2,10 +2,10 @@
 // What our command asks a mount of ours for: to make or delete a subvolume.
 //
 // How it works
-//   The driver's ioctls for that name paths by pointers into the caller's memory. FUSE hands a server
-//   the bytes of an ioctl's argument and nothing that they point to, so these commands cannot work
-//   through it. Ours carry the name within, go to the directory that it is, or shall be, in, and
-//   have numbers of their own: who calls the driver's on a mount of ours gets ENOTTY.
+//   The driver's ioctls for that name paths by pointers into the caller's memory. FUSE hands a
+//   server the bytes of an ioctl's argument and nothing that they point to, so these commands
+//   cannot work through it. Ours carry the name within, go to the directory that it is, or shall
+//   be, in, and have numbers of their own: who calls the driver's on a mount of ours gets ENOTTY.
 // Invariants
 //   (1) What comes in is bytes that anybody may have made: all is checked when it is decoded.
 // Source: bcachefs_ioctl.h (`struct bch_ioctl_subvolume`), linux/ioctl.h.

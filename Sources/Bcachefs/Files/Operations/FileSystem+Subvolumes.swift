@@ -113,8 +113,8 @@ extension FileSystem {
 
   // MARK: - Cleaning up
 
-  /// Deletes what is left of subvolumes that were deleted, and of snapshots that nobody needs. While
-  /// a volume is open with threads one of them does that.
+  /// Deletes what is left of subvolumes that were deleted, and of snapshots that nobody needs.
+  /// While a volume is open with threads one of them does that.
   ///
   /// - Parameter shouldStop: Asked often; true ends it early: it is gone on with later.
   /// - Throws: what reading and writing btrees throws.
