@@ -4,7 +4,8 @@
 // How it works
 //   1. A free bucket is looked for in the freespace btree, from where the last one of its device
 //      was found, round and round. Nothing in the btrees changes when it is taken: it is in `users`
-//      here until the keys of what was put into it are committed.
+//      here until the keys of what was put into it are committed. Once it is there it is looked at
+//      again: somebody may have taken it, filled it and let go of it since it was found.
 //   2. Who has a bucket open counts: the write point that fills it, or the list of partial ones,
 //      and each allocation in it that is not settled yet.
 //   3. A bucket that its write point does not need any more, and that has room, becomes partial:
@@ -156,10 +157,31 @@ final class OpenBuckets: Sendable {
         return true
       }
       guard isMine else { continue }
+      // Between the look and the hold somebody may have taken it, filled it, and let go of it.
+      guard try isStillFree(bucket, generation, engine) else {
+        release([bucket])
+        continue
+      }
       let size = member.bucketSizeSectors
       return OpenBucket(
         device: device, position: bucket, generation: generation, dataType: dataType,
         nextSector: bucket.offset * size, endSector: (bucket.offset + 1) * size)
+    }
+  }
+
+  /// Whether a bucket that is held is free, so that nobody but the holder fills it.
+  private func isStillFree(
+    _ bucket: BPos, _ generation: UInt8, _ engine: Engine
+  ) throws(VolumeError) -> Bool {
+    do throws(VolumeError) {
+      return try engine.run("bucket_alloc", watermark: .interiorUpdates) {
+        (transaction) throws(TransactionError) in
+        let alloc = try transaction.bucket(bucket, .read)
+        return alloc.isFree && alloc.generation == generation
+      }
+    } catch {
+      release([bucket])
+      throw error
     }
   }
 
