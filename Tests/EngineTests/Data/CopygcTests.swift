@@ -94,7 +94,9 @@ internal import Testing
     let setting = Self.volume("threads")
     let devices = try setting.format()
     let files = try open(setting, devices, seed: 1, withThreads: true)
-    let count = blocks(files, percent: 36)
+    // In a volume of so few buckets threads that are further ahead than this run out of them at
+    // times: see "What is not there" of "Moving and sharing data" in docs/ARCHITECTURE.md.
+    let count = blocks(files, percent: 25)
     var overwritten = try (0..<2).map { number in
       OverwrittenFile(
         try files.makeFile("data \(number)"), blockCount: count, seed: UInt64(number))
