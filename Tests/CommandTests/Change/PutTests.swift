@@ -103,10 +103,13 @@ internal import Testing
         """
         mkfifo hold
         $BCACHEFS put \(fixture.volume) - first <hold & exec 3>hold
-        for i in $(seq 100); do
-          $BCACHEFS mkdir \(fixture.volume) second 2>said || break
-          $BCACHEFS rm -r \(fixture.volume) second; sleep 0.05
+        for i in $(seq 400); do
+          ls -l /proc/$!/fd 2>/dev/null | grep -q 'v.0.img' && break
+          sleep 0.05
         done
+        # It is opened first, and locked then.
+        sleep 0.5
+        $BCACHEFS mkdir \(fixture.volume) second 2>said
         cat said; printf x >&3; exec 3>&-; wait
         """, folder: fixture.folder)
       #expect(result.text.contains("v.0.img"), "\(result.text)")
