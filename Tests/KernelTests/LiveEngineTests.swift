@@ -166,16 +166,6 @@ struct LiveEngineTests {
     return device
   }
 
-  private func survivors(_ random: inout SplitMix64) -> CrashSurvivors {
-    switch random.next() % 5 {
-    case 0: .none
-    case 1: .all
-    case 2: .prefix(Int(random.next() % 8))
-    case 3: .subset(seed: random.next())
-    default: .tornSubset(seed: random.next())
-    }
-  }
-
   @Test(arguments: [("plain", UInt64(1)), ("compressed", 2)])
   func theDriverAcceptsWhatACrashLeaves(name: String, seed: UInt64) throws {
     try withTemporaryFolder { folder in
@@ -205,7 +195,7 @@ struct LiveEngineTests {
         let operation = start + random.next() % (device.operationCount - start + 1)
         let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
         let left = try #require(
-          device.crashImage(beforeOperation: operation, survivors(&random)), comment)
+          device.crashImage(beforeOperation: operation, .random(&random)), comment)
         let path = "\(folder)/left"
         let reader = try BlockDevice.open(simulated: left, mode: .readOnly)
         let buffer = HeapBuffer(byteCount: Int(reader.byteCount))

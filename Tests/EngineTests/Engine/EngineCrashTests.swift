@@ -143,7 +143,7 @@ internal import Testing
     // Once recovery is over, what it found is what counts.
     let operation = start + random.next() % (left.image.operationCount - start + 1)
     let again = try #require(
-      left.image.crashImage(beforeOperation: operation, survivors(&random)), comment)
+      left.image.crashImage(beforeOperation: operation, .random(&random)), comment)
     let second = try Self.open(again, seed: 99)
     defer { second.engine.letGo() }
     try check(
@@ -177,16 +177,6 @@ internal import Testing
     return (image, flushed, min(committed, run.changes.count))
   }
 
-  private static func survivors(_ random: inout SplitMix64) -> CrashSurvivors {
-    switch random.next() % 5 {
-    case 0: .none
-    case 1: .all
-    case 2: .prefix(Int(random.next() % 8))
-    case 3: .subset(seed: random.next())
-    default: .tornSubset(seed: random.next())
-    }
-  }
-
   @Test(arguments: [UInt64(1), 2, 3, 4])
   func whatIsFoundAfterACrashWasCommitted(seed: UInt64) throws {
     let run = try Self.run(seed: seed, transactions: 1500)
@@ -210,7 +200,7 @@ internal import Testing
       progress.reached(state)
       let operation = run.start + random.next() % (run.device.operationCount - run.start + 1)
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
-      let left = try crash(run, at: operation, survivors(&random), comment)
+      let left = try crash(run, at: operation, .random(&random), comment)
       try expectSound(left.image, comment)
       if state % 4 == 0 {
         seen.insert(try crashAgain(left, run, &random, comment))

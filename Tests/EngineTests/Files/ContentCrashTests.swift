@@ -110,15 +110,6 @@ internal import Testing
     return found
   }
 
-  private static func survivors(_ random: inout SplitMix64) -> CrashSurvivors {
-    switch random.next() % 4 {
-    case 0: .none
-    case 1: .all
-    case 2: .subset(seed: random.next())
-    default: .tornSubset(seed: random.next())
-    }
-  }
-
   @Test(arguments: [UInt64(1), 2])
   func whatIsFoundWasThereAtSomeMoment(seed: UInt64) throws {
     let run = try Self.run(seed: seed, count: 600)
@@ -130,7 +121,7 @@ internal import Testing
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
       let image = try #require(
         run.device.crashImage(
-          beforeOperation: operation, Self.survivors(&random), recordsContents: true), comment)
+          beforeOperation: operation, .random(&random), recordsContents: true), comment)
       let least = run.fsyncs.last { $0.operations <= operation }?.count ?? 0
       let most = run.operations.firstIndex { $0 >= operation } ?? run.trees.count - 1
       let found = try Self.tree(image)

@@ -57,16 +57,6 @@ internal import Testing
     return run
   }
 
-  private func survivors(_ random: inout SplitMix64) -> CrashSurvivors {
-    switch random.next() % 5 {
-    case 0: .none
-    case 1: .all
-    case 2: .prefix(Int(random.next() % 8))
-    case 3: .subset(seed: random.next())
-    default: .tornSubset(seed: random.next())
-    }
-  }
-
   @Test(arguments: [UInt64(1), 2, 3])
   func subvolumesAfterACrashAreThoseOfSomeMoment(seed: UInt64) throws {
     let steps = 250
@@ -81,7 +71,7 @@ internal import Testing
       let operation = start + random.next() % (end - start + 1)
       let comment: Comment = "seed \(seed), state \(state), operation \(operation)"
       let image = try #require(
-        run.disk.device.crashImage(beforeOperation: operation, survivors(&random)), comment)
+        run.disk.device.crashImage(beforeOperation: operation, .random(&random)), comment)
       try expectSound(image, comment)
       let left = OpenFileSystem(on: image)
       let files = try left.open(seed: 9)
