@@ -4,8 +4,8 @@
 // How it works
 //   1. A free bucket is looked for in the freespace btree, from where the last one of its device
 //      was found, round and round. Nothing in the btrees changes when it is taken: it is in `users`
-//      here until the keys of what was put into it are committed. Once it is there it is looked at
-//      again: somebody may have taken it, filled it and let go of it since it was found.
+//      here until the keys of what was put into it are committed. It gets there while its key is
+//      locked: so nobody can have taken it, filled it and let go of it since it was found free.
 //   2. Who has a bucket open counts: the write point that fills it, or the list of partial ones,
 //      and each allocation in it that is not settled yet.
 //   3. A bucket that its write point does not need any more, and that has room, becomes partial:
@@ -142,60 +142,40 @@ final class OpenBuckets: Sendable {
     guard let member = engine.media.member(device), member.bucketSizeSectors > 0 else { return nil }
     let reserve = watermark.reservedBuckets(
       of: member.bucketCount, nodesInBucket: member.bucketSizeSectors / nodeSectors)
-    while true {
-      let (start, openCount) = state.withLock { state in
-        (max(state.cursors[Int(device)], member.firstBucket), state.counts[Int(device)])
-      }
-      guard engine.usage.buckets(.free, of: device) > reserve + openCount else { return nil }
-      guard let (bucket, generation) = try find(on: device, from: start, member, engine) else {
-        return nil
-      }
-      let isMine = state.withLock { state in
-        guard state.users[bucket] == nil else { return false }
-        state.hold(bucket)
-        state.cursors[Int(device)] = bucket.offset + 1
-        return true
-      }
-      guard isMine else { continue }
-      // Between the look and the hold somebody may have taken it, filled it, and let go of it.
-      guard try isStillFree(bucket, generation, engine) else {
-        release([bucket])
-        continue
-      }
-      let size = member.bucketSizeSectors
-      return OpenBucket(
-        device: device, position: bucket, generation: generation, dataType: dataType,
-        nextSector: bucket.offset * size, endSector: (bucket.offset + 1) * size)
+    let (start, openCount) = state.withLock { state in
+      (max(state.cursors[Int(device)], member.firstBucket), state.counts[Int(device)])
     }
+    guard engine.usage.buckets(.free, of: device) > reserve + openCount,
+      let (bucket, generation) = try hold(on: device, from: start, member, engine)
+    else { return nil }
+    let size = member.bucketSizeSectors
+    return OpenBucket(
+      device: device, position: bucket, generation: generation, dataType: dataType,
+      nextSector: bucket.offset * size, endSector: (bucket.offset + 1) * size)
   }
 
-  /// Whether a bucket that is held is free, so that nobody but the holder fills it.
-  private func isStillFree(
-    _ bucket: BPos, _ generation: UInt8, _ engine: Engine
-  ) throws(VolumeError) -> Bool {
-    do throws(VolumeError) {
-      return try engine.run("bucket_alloc", watermark: .interiorUpdates) {
-        (transaction) throws(TransactionError) in
-        let alloc = try transaction.bucket(bucket, .read)
-        return alloc.isFree && alloc.generation == generation
-      }
-    } catch {
-      release([bucket])
-      throw error
-    }
-  }
-
-  private func find(
+  /// Finds a free bucket, and holds it.
+  private func hold(
     on device: UInt8, from start: UInt64, _ member: MemberInfo, _ engine: Engine
   ) throws(VolumeError) -> (BPos, generation: UInt8)? {
     let flushed = engine.journal.flushedUpTo
     return try engine.run("bucket_alloc", watermark: .interiorUpdates) {
       (transaction) throws(TransactionError) -> (BPos, generation: UInt8)? in
-      if let found = try transaction.freeBucket(device, from: start, flushed: flushed) {
+      if let found = try transaction.holdFreeBucket(device, from: start, flushed: flushed) {
         return found
       }
       guard start > member.firstBucket else { return nil }
-      return try transaction.freeBucket(device, from: member.firstBucket, flushed: flushed)
+      return try transaction.holdFreeBucket(device, from: member.firstBucket, flushed: flushed)
+    }
+  }
+
+  /// Holds a bucket that nobody else holds. The caller has its key locked.
+  fileprivate func tryHold(_ bucket: BPos) -> Bool {
+    state.withLock { state in
+      guard state.users[bucket] == nil else { return false }
+      state.hold(bucket)
+      state.cursors[Int(bucket.inode & 255)] = bucket.offset + 1
+      return true
     }
   }
 }
@@ -215,8 +195,11 @@ extension OpenBuckets.State {
 }
 
 extension Transaction {
-  /// The first bucket at or behind a place that is free, closed, and whose freeing is flushed.
-  fileprivate func freeBucket(
+  /// Holds the first bucket at or behind a place that is free, closed, and whose freeing is
+  /// flushed.
+  ///
+  /// It is the last that the transaction does: nothing can make it begin again with a bucket held.
+  fileprivate func holdFreeBucket(
     _ device: UInt8, from start: UInt64, flushed: UInt64
   ) throws(TransactionError) -> (BPos, generation: UInt8)? {
     var walk = KeyWalk(
@@ -232,7 +215,8 @@ extension Transaction {
         guard !engine.openBuckets.contains(position) else { continue }
         _ = try self.device(ofBucket: position)
         let alloc = try self.bucket(position, .read)
-        guard alloc.isFree, alloc.journalSeq <= flushed else { continue }
+        guard alloc.isFree, alloc.journalSeq <= flushed, engine.openBuckets.tryHold(position)
+        else { continue }
         return (position, alloc.generation)
       }
     }
