@@ -34,6 +34,8 @@ final class ExtentReader {
   private var copies: [Copy] = []
   private var stored = HeapBuffer(byteCount: 0)
   private var plain = HeapBuffer(byteCount: 0)
+  /// For sectors of which a part is wanted.
+  var scratch = HeapBuffer(byteCount: 0)
   /// What was verified last and is in `stored`, or in `plain` if it was compressed.
   private var held: (pointer: DecodedPtr, version: BVersion)?
 

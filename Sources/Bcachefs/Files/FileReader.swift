@@ -28,7 +28,6 @@ final class FileReader {
   let reflink: BTreeCursor
   private var cursor: SnapshotCursor
   private let blockBytes: Int
-  private var scratch = HeapBuffer(byteCount: 0)
 
   init(
     _ forest: BTreeForest, snapshot: UInt32, table: SnapshotTable, extents: ExtentReader,
@@ -72,7 +71,7 @@ final class FileReader {
       guard let found = next, found.key.position.inode == inode.number else { break }
       let covered: Range<UInt64>
       do throws(VolumeError) {
-        covered = try byteRange(of: found.key)
+        covered = try found.key.coveredBytes()
       } catch {
         guard let onLost else { throw error }
         let lost = Int(
@@ -115,17 +114,6 @@ final class FileReader {
     return overflow ? nil : bytes
   }
 
-  /// The bytes of the file that a key covers.
-  ///
-  /// - Throws: `.corrupt` for a key that starts before the file or ends where no file can.
-  private func byteRange(of key: BKey) throws(VolumeError) -> Range<UInt64> {
-    let end = key.position.offset
-    guard UInt64(key.size) <= end, end <= UInt64(Int64.max) / 512 else {
-      throw VolumeError(.corrupt, "extent \(key.position) of \(key.size) sectors: no such place")
-    }
-    return (end - UInt64(key.size)) * 512..<end * 512
-  }
-
   /// Where a key ends that starts nowhere: what is before that is lost.
   private static func end(of key: BKey, behind position: UInt64) -> UInt64 {
     let (end, overflow) = key.position.offset.multipliedReportingOverflow(by: 512)
@@ -136,34 +124,11 @@ final class FileReader {
   private func read(
     _ found: KeyReference, from offset: UInt64, into target: inout MutableRawSpan
   ) throws(VolumeError) {
-    switch found.key.type {
-    case .extent, .reflinkV: try readExtent(found, from: offset, into: &target)
-    case .reflinkP: try readIndirect(found, from: offset, into: &target)
-    case .inlineData, .indirectInlineData: try readInline(found, from: offset, into: &target)
-    case .reservation: target.zero(0..<target.byteCount)
-    case .error:
-      throw VolumeError(.allCopiesBad, "extent \(found.key.position): its data was lost before")
-    default:
-      throw VolumeError(.unsupported, "extent \(found.key.position): type \(found.key.type)")
+    if found.key.type == .reflinkP {
+      try readIndirect(found, from: offset, into: &target)
+    } else {
+      try extents.readContents(of: found, from: offset, into: &target)
     }
-  }
-
-  private func readExtent(
-    _ found: KeyReference, from offset: UInt64, into target: inout MutableRawSpan
-  ) throws(VolumeError) {
-    let head = Int(offset % 512)
-    let sector = UInt32(offset / 512)
-    guard head != 0 || target.byteCount % 512 != 0 else {
-      try extents.read(found, fromSector: sector, into: &target)
-      return
-    }
-    let rounded = (head + target.byteCount + 511) / 512 * 512
-    if scratch.byteCount < rounded { scratch = HeapBuffer(byteCount: rounded) }
-    let buffer = scratch
-    var all = buffer.mutableBytes
-    var sectors = all._mutatingExtracting(0..<rounded)
-    try extents.read(found, fromSector: sector, into: &sectors)
-    target.copy(sectors.bytes.extracting(head..<head + target.byteCount), to: 0)
   }
 
   private func readIndirect(
@@ -203,24 +168,6 @@ final class FileReader {
     }
   }
 
-  private func readInline(
-    _ found: KeyReference, from offset: UInt64, into target: inout MutableRawSpan
-  ) throws(VolumeError) {
-    do throws(FormatError) {
-      let count = target.byteCount
-      var copied = 0
-      try found.withValue { (value) throws(FormatError) in
-        let data = try InlineData(key: found.key, value: value).data
-        let start = min(Int(clamping: offset), data.byteCount)
-        copied = min(count, data.byteCount - start)
-        target.copy(data.extracting(start..<start + copied), to: 0)
-      }
-      target.zero(copied..<count)
-    } catch {
-      throw VolumeError(error)
-    }
-  }
-
   /// Calls `body` with the ranges of a file that keys cover, in order; holes are what lies between.
   func forEachRange(
     _ inode: Inode, from offset: UInt64, onLost: LostRange? = nil,
@@ -254,7 +201,7 @@ final class FileReader {
       guard let found = next, found.key.position.inode == inode.number else { return }
       let range: Range<UInt64>
       do throws(VolumeError) {
-        range = try byteRange(of: found.key)
+        range = try found.key.coveredBytes()
       } catch {
         guard let onLost else { throw error }
         let end = Self.end(of: found.key, behind: position)

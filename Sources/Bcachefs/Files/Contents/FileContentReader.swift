@@ -39,7 +39,6 @@ final class FileContentReader: @unchecked Sendable {
   private let arena = HeapBuffer(byteCount: FileContentReader.keysAtOnce * 2048, alignment: 16)
   private var arenaUsed = 0
   private var pieces: [Piece] = []
-  private var scratch = HeapBuffer(byteCount: 0)
 
   /// - Parameter report: Called for every copy found bad.
   init(_ engine: Engine, report: @escaping (ReadDamage) -> Void) {
@@ -116,14 +115,8 @@ final class FileContentReader: @unchecked Sendable {
     }
   }
 
-  /// The bytes of a file that a key covers.
   private static func bytes(of key: BKey) throws(TransactionError) -> Range<UInt64> {
-    let end = key.position.offset
-    guard UInt64(key.size) <= end, end <= UInt64(Int64.max) / 512 else {
-      throw .failed(
-        VolumeError(.corrupt, "extent \(key.position) of \(key.size) sectors: no such place"))
-    }
-    return (end - UInt64(key.size)) * 512..<end * 512
+    do throws(VolumeError) { return try key.coveredBytes() } catch { throw .failed(error) }
   }
 
   private func addHole(_ range: Range<UInt64>) {
@@ -182,50 +175,20 @@ final class FileContentReader: @unchecked Sendable {
       target.zero(0..<target.byteCount)
       return true
     }
-    switch found.key.type {
-    case .extent, .reflinkV:
-      do throws(VolumeError) {
-        try readExtent(found, from: piece.inside, into: &target)
-      } catch {
-        if try engine.isStale(found) { return false }
-        throw error
-      }
-      if try engine.hasChecksums(found) { return true }
-      return try !engine.isStale(found)
-    case .inlineData, .indirectInlineData:
-      let count = target.byteCount
-      let copied = try found.decoded { (value) throws(FormatError) in
-        let data = try InlineData(key: found.key, value: value).data
-        let start = min(Int(clamping: piece.inside), data.byteCount)
-        let copied = min(count, data.byteCount - start)
-        target.copy(data.extracting(start..<start + copied), to: 0)
-        return copied
-      }
-      target.zero(copied..<count)
-      return true
-    case .error:
-      throw VolumeError(.allCopiesBad, "extent \(found.key.position): its data was lost before")
-    default:
-      throw VolumeError(.unsupported, "extent \(found.key.position): type \(found.key.type)")
+    do throws(VolumeError) {
+      try extents.readContents(of: found, from: piece.inside, into: &target)
+    } catch {
+      if found.isExtent, try engine.isStale(found) { return false }
+      throw error
     }
+    guard found.isExtent, try !engine.hasChecksums(found) else { return true }
+    return try !engine.isStale(found)
   }
+}
 
-  private func readExtent(
-    _ found: KeyReference, from offset: UInt64, into target: inout MutableRawSpan
-  ) throws(VolumeError) {
-    let head = Int(offset % 512)
-    let sector = UInt32(truncatingIfNeeded: offset / 512)
-    guard head != 0 || target.byteCount % 512 != 0 else {
-      return try extents.read(found, fromSector: sector, into: &target)
-    }
-    let rounded = (head + target.byteCount + 511) / 512 * 512
-    if scratch.byteCount < rounded { scratch = HeapBuffer(byteCount: rounded) }
-    let buffer = scratch
-    var all = buffer.mutableBytes
-    var sectors = all._mutatingExtracting(0..<rounded)
-    try extents.read(found, fromSector: sector, into: &sectors)
-    target.copy(sectors.bytes.extracting(head..<head + target.byteCount), to: 0)
-  }
+extension KeyReference {
+  /// Whether it says where data is.
+  fileprivate var isExtent: Bool { key.type == .extent || key.type == .reflinkV }
 }
 
 extension Engine {
