@@ -43,6 +43,7 @@ final class Engine: Sendable {
   let deadInodeCount = Atomic<Int>(0)
   /// Whether the journal tells what each transaction overwrote, and its name.
   let journalsNames: Bool
+  let time: VolumeTime
   private let sequences: Mutex<SplitMix64>
   private let failure = Mutex<VolumeError?>(nil)
   private let hasFailed = Atomic<Bool>(false)
@@ -76,11 +77,15 @@ final class Engine: Sendable {
     writePoints = WritePoints(media)
     usage = SpaceUsage(media)
     targets = DataTargets(media)
+    time = VolumeTime(media.superblock)
     self.wasClean = wasClean
     journalsNames = media.options.isOn(.journalTransactionNames)
     sequences = Mutex(SplitMix64(seed: options.seed))
     writeBuffer = WriteBuffer(limitBytes: options.writeBufferBytes)
   }
+
+  /// The time for a change, in the volume's units.
+  var now: UInt64 { time.units(media.clocks.wallNanoseconds()) }
 
   /// A sequence number for a new node: random, never zero.
   func nextNodeSequence() -> UInt64 {

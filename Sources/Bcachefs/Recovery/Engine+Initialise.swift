@@ -245,7 +245,7 @@ extension Engine {
     inode.hashSeed = nextNodeSequence()
     inode.stringHash = type.rawValue
     inode.mode = 0o040000 | permissions
-    let now = superblock.encodedTime(media.clocks.wallNanoseconds())
+    let now = now
     inode.atime = now
     inode.ctime = now
     inode.mtime = now

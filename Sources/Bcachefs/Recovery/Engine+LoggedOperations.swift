@@ -164,7 +164,7 @@ extension Engine {
   private func advance(
     _ operation: LoggedOpFinsert, at place: BPos, _ change: (inout Inode) -> Bool
   ) throws(VolumeError) -> Bool {
-    let now = media.superblock.encodedTime(media.clocks.wallNanoseconds())
+    let now = now
     return try run("finsert", watermark: .reclaim) { (transaction) throws(TransactionError) in
       guard var inode = try transaction.inode(of: operation.file), change(&inode) else {
         return false

@@ -140,14 +140,6 @@ public struct Superblock: Hashable, Sendable {
     set { self[Layout.initialized] = newValue ? 1 : 0 }
   }
 
-  /// A time as inodes have it.
-  ///
-  /// - Parameter wallNanoseconds: Since the beginning of 1970, UTC.
-  public func encodedTime(_ wallNanoseconds: Int64) -> UInt64 {
-    let sinceBase = wallNanoseconds &- Int64(bitPattern: timeBaseLow)
-    return UInt64(bitPattern: sinceBase / max(Int64(timePrecision), 1))
-  }
-
   /// Compression of new data: type in the low, level in the high 4 bits.
   public var compressionOption: UInt64 {
     get { self[Layout.compressionTypeLow] | self[Layout.compressionTypeHigh] << 4 }

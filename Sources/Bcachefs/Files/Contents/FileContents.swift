@@ -57,9 +57,7 @@ final class FileContents: @unchecked Sendable {
   var shown: (size: UInt64, time: UInt64?) { condition.withLock { (size, time) } }
 
   /// The time for a change, in the volume's units.
-  var now: UInt64 {
-    engine.media.superblock.encodedTime(engine.media.clocks.wallNanoseconds())
-  }
+  var now: UInt64 { engine.now }
 
   /// Somebody has set the file's times: what was written before does not change them.
   func forgetTime() { condition.withLock { time = nil } }

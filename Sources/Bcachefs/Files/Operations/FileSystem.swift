@@ -64,7 +64,7 @@ public final class FileSystem: Sendable {
   /// The highest number of a subvolume that was made or deleted since the volume was opened.
   let lastSubvolume = Atomic<UInt32>(0)
   let numbers: InodeNumbers
-  let time: VolumeTime
+  var time: VolumeTime { engine.time }
   private let stringHash: UInt8
   let usesACLs: Bool
   /// Sectors that are left to operations that make room.
@@ -82,7 +82,6 @@ public final class FileSystem: Sendable {
     cleaner = SnapshotCleaner(engine, gate, openFiles)
     let (superblock, options) = (engine.media.superblock, engine.media.options)
     numbers = InodeNumbers(options)
-    time = VolumeTime(superblock)
     let option = StringHashOption(rawValue: UInt8(truncatingIfNeeded: options[.strHash]))
     let type = option.type(newSiphash: superblock.featureMask.contains(.newSiphash))
     stringHash = (type ?? .siphash).rawValue
@@ -160,7 +159,7 @@ public final class FileSystem: Sendable {
   /// What an operation is given that begins now.
   func setting() -> OperationSetting {
     OperationSetting(
-      now: time.units(engine.media.clocks.wallNanoseconds()), hashSeed: engine.nextNodeSequence(),
+      now: engine.now, hashSeed: engine.nextNodeSequence(),
       stringHash: stringHash, usesACLs: usesACLs, numbers: numbers)
   }
 
