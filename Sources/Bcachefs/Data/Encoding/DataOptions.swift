@@ -52,11 +52,15 @@ extension DataParameters {
     if key != nil {
       type = options.isOn(.wideMacs) ? .chacha20Poly1305 : .chacha20Poly1305Short
     }
-    let blockBytes = Int(options[.blockSize])
     self.init(
-      blockBytes: blockBytes, encodedExtentMaxBytes: Int(options[.encodedExtentMax]),
+      blockBytes: Int(options[.blockSize]), encodedExtentMaxBytes: Int(options[.encodedExtentMax]),
       checksumType: isNocow ? .none : type, compression: isNocow ? nil : compression.codec,
       compressionLevel: Int(compression.level), key: isNocow ? nil : key,
-      inlineDataMaxBytes: options.isOn(.inlineData) ? min(blockBytes / 2, 1024) : 0)
+      inlineDataMaxBytes: Self.inlineDataMaxBytes(options))
+  }
+
+  /// What a key of type inline_data may hold; 0 where the volume is to have none.
+  static func inlineDataMaxBytes(_ options: VolumeOptions) -> Int {
+    options.isOn(.inlineData) ? min(Int(options[.blockSize]) / 2, 1024) : 0
   }
 }

@@ -30,9 +30,8 @@ extension FileSystem {
       return try makeLongLink(name, to: target, in: parent, creation)
     }
     try checkRoom()
-    try markInlineData()
+    try engine.features.use(.inlineData)
     let setting = setting()
-    let blockBytes = Int(engine.media.superblock.blockSizeSectors) * 512
     let inode = try engine.run("symlink") {
       (transaction) throws(TransactionError) in
       var inode = try transaction.create(name, in: parent, creation, setting)
@@ -78,7 +77,7 @@ extension FileSystem {
     guard target.count <= inlineTargetMaxByteCount else {
       return try writeLongTarget(target, of: id)
     }
-    try markInlineData()
+    try engine.features.use(.inlineData)
     try engine.run("symlink") { (transaction) throws(TransactionError) in
       var (_, inode) = try transaction.inodeToChange(id)
       try transaction.putInlineTarget(target, &inode, blockBytes: blockBytes)
@@ -102,15 +101,8 @@ extension FileSystem {
   }
 
   /// What a key of type inline_data may hold of a file; 0 where the volume is to have none.
-  var inlineTargetMaxByteCount: Int {
-    guard engine.media.options.isOn(.inlineData) else { return 0 }
-    return min(Int(engine.media.superblock.blockSizeSectors) * 512 / 2, 1024)
-  }
-
-  /// Has the superblock say that there are such keys, before there are.
-  private func markInlineData() throws(VolumeError) {
-    guard !engine.store.superblock.featureMask.contains(.inlineData) else { return }
-    try engine.store.update { $0.featureMask.insert(.inlineData) }
+  private var inlineTargetMaxByteCount: Int {
+    DataParameters.inlineDataMaxBytes(engine.media.options)
   }
 
   private func makeLongLink(
