@@ -32,9 +32,7 @@ extension FileContents {
   func copy(
     from source: FileContents, _ range: Range<UInt64>, to offset: UInt64
   ) throws(VolumeError) -> UInt64 {
-    let (end, overflow) = offset.addingReportingOverflow(UInt64(range.count))
-    guard !overflow else { throw VolumeError(.fileTooLarge) }
-    try checkSize(end)
+    let end = try end(of: UInt64(range.count), from: offset)
     try checkSize(range.upperBound)
     guard !range.isEmpty else { return 0 }
     let target = offset..<end
@@ -106,6 +104,7 @@ extension FileContents {
     from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ time: UInt64
   ) throws(VolumeError) {
     guard !range.isEmpty else { return }
+    let options = try dataOptions()
     let buffer = HeapBuffer(byteCount: Int(min(UInt64(range.count), Self.copiedAtOnce)))
     var done: UInt64 = 0
     while done < UInt64(range.count) {
@@ -114,7 +113,7 @@ extension FileContents {
       var part = all._mutatingExtracting(0..<Int(wanted))
       let count = try source.read(from: range.lowerBound + done, into: &part)
       guard count > 0 else { return }
-      try keep(buffer.bytes.extracting(0..<count), at: offset + done, time)
+      try keep(buffer.bytes.extracting(0..<count), at: offset + done, options, time)
       if store.isOverLimit {
         try writeWindowsHeld(offset + done..<offset + done + UInt64(count))
       }

@@ -44,9 +44,7 @@ extension FileContents {
   /// - Throws: the first failure, when all was tried.
   func writeWindows(_ range: Range<UInt64>) throws(VolumeError) {
     var failed: VolumeError?
-    let wanted = Self.windowNumbers(range)
-    let numbers = condition.withLock { windows.keys.filter { wanted.contains($0) }.sorted() }
-    for number in numbers {
+    for number in numbers(ofWindowsIn: range) {
       let start = number * UInt64(ContentWindow.byteCount)
       do throws(VolumeError) {
         try withRange(start..<start + 1) { () throws(VolumeError) in try writeWindow(number) }
@@ -55,6 +53,19 @@ extension FileContents {
       }
     }
     if let failed { throw failed }
+  }
+
+  /// The same for a range that is the caller's.
+  ///
+  /// - Throws: the first failure; what is behind it was not tried.
+  func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
+    for number in numbers(ofWindowsIn: range) { try writeWindow(number) }
+  }
+
+  /// The windows that there are in a range, in their order.
+  private func numbers(ofWindowsIn range: Range<UInt64>) -> [UInt64] {
+    let wanted = Self.windowNumbers(range)
+    return condition.withLock { windows.keys.filter { wanted.contains($0) }.sorted() }
   }
 
   /// Writes a window, and forgets it. Its range is the caller's.

@@ -33,6 +33,15 @@ extension FileContents {
     }
   }
 
+  /// Where a range ends.
+  ///
+  /// - Throws: `.fileTooLarge` where no file has it.
+  func end(of count: UInt64, from offset: UInt64) throws(VolumeError) -> UInt64 {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    try checkSize(overflow ? .max : end)
+    return end
+  }
+
   // MARK: - Size
 
   /// Sets the size (ftruncate): what is behind it is gone, what is new is zeros.
@@ -102,7 +111,7 @@ extension FileContents {
     guard start < end else { return }
     guard try isKept(down(start)..<down(start) + UInt64(blockBytes)) else { return }
     let zeros = HeapBuffer(byteCount: Int(end - start))
-    try keep(zeros.bytes, at: start, now)
+    try keep(zeros.bytes, at: start, dataOptions(), now)
   }
 
   // MARK: - Room
@@ -202,12 +211,5 @@ extension FileContents {
         file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
       setSize(new, time: nil)
     }
-  }
-
-  /// Writes windows of a range that is the caller's.
-  func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
-    let wanted = Self.windowNumbers(range)
-    let numbers = condition.withLock { windows.keys.filter { wanted.contains($0) }.sorted() }
-    for number in numbers { try writeWindow(number) }
   }
 }

@@ -163,23 +163,18 @@ final class FileContents: @unchecked Sendable {
   func write(
     _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false
   ) throws(VolumeError) {
-    let (end, overflow) = offset.addingReportingOverflow(UInt64(bytes.byteCount))
-    guard !overflow, end <= Self.maxBytes else {
-      throw VolumeError(.fileTooLarge, "a file ends at byte \(Self.maxBytes), before \(end)")
-    }
+    let end = try end(of: UInt64(bytes.byteCount), from: offset)
     guard !bytes.isEmpty else { return }
     try withRange(offset..<end) { () throws(VolumeError) in
-      let time = keepsTimes ? nil : now
-      let block = UInt64(blockBytes)
-      let first = (offset + block - 1) / block * block
-      let last = end / block * block
+      let (options, time) = (try dataOptions(), keepsTimes ? nil : now)
+      let (first, last) = (up(offset), down(end))
       if last > first, last - first >= UInt64(Self.directBytes), !hasWindow(offset..<end) {
-        try keep(bytes.extracting(first: Int(first - offset)), at: offset, time)
+        try keep(bytes.extracting(first: Int(first - offset)), at: offset, options, time)
         let middle = Int(first - offset)..<Int(last - offset)
-        try writeThrough(bytes.extracting(middle), at: first, time)
-        try keep(bytes.extracting(last: Int(end - last)), at: last, time)
+        try writeThrough(bytes.extracting(middle), at: first, options, time)
+        try keep(bytes.extracting(last: Int(end - last)), at: last, options, time)
       } else {
-        try keep(bytes, at: offset, time)
+        try keep(bytes, at: offset, options, time)
       }
     }
     if store.isOverLimit { writeBack() }
@@ -191,9 +186,8 @@ final class FileContents: @unchecked Sendable {
   }
 
   private func writeThrough(
-    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64?
+    _ bytes: RawSpan, at offset: UInt64, _ options: DataOptions, _ time: UInt64?
   ) throws(VolumeError) {
-    let options = try dataOptions()
     let end = offset + UInt64(bytes.byteCount)
     var reservation = try reserve(offset..<end, options)
     defer { engine.usage.release(&reservation) }
@@ -207,9 +201,9 @@ final class FileContents: @unchecked Sendable {
   }
 
   /// Puts bytes into windows.
-  func keep(_ bytes: RawSpan, at offset: UInt64, _ time: UInt64?) throws(VolumeError) {
-    guard !bytes.isEmpty else { return }
-    let options = try dataOptions()
+  func keep(
+    _ bytes: RawSpan, at offset: UInt64, _ options: DataOptions, _ time: UInt64?
+  ) throws(VolumeError) {
     var done = 0
     while done < bytes.byteCount {
       let position = offset + UInt64(done)
