@@ -40,6 +40,26 @@ extension Engine {
     }
   }
 
+  /// The same for many changes alike, some in each transaction, which is committed.
+  ///
+  /// - Parameter change: Makes the updates for one of them.
+  func run<Element>(
+    _ name: StaticString, watermark: Watermark = .normal, forEach all: [Element],
+    _ change: (Transaction, Element) throws(TransactionError) -> Void
+  ) throws(VolumeError) {
+    var next = 0
+    while next < all.count {
+      let some = all[next..<min(next + Self.changesAtOnce, all.count)]
+      try run(name, watermark: watermark) { (transaction) throws(TransactionError) in
+        for element in some { try change(transaction, element) }
+        try transaction.commit()
+      }
+      next = some.endIndex
+    }
+  }
+
+  private static var changesAtOnce: Int { 32 }
+
   /// Joins the node that a commit left nearly empty with its neighbour, then perhaps its parent.
   /// That it cannot be done changes nothing about the commit.
   private func mergeSmallNode(_ transaction: Transaction) {

@@ -174,19 +174,11 @@ extension Engine {
   }
 
   private func count(_ reserved: [ReservedBucket]) throws(VolumeError) {
-    var next = 0
-    while next < reserved.count {
-      let some = reserved[next..<min(next + 32, reserved.count)]
-      try run("mark_dev_sb") { (transaction) throws(TransactionError) in
-        for bucket in some {
-          try transaction.changeBucket(bucket.position) { alloc in
-            alloc.dataType = bucket.type.rawValue
-            alloc.dirtySectors = bucket.sectors
-          }
-        }
-        try transaction.commit()
+    try run("mark_dev_sb", forEach: reserved) { (transaction, bucket) throws(TransactionError) in
+      try transaction.changeBucket(bucket.position) { alloc in
+        alloc.dataType = bucket.type.rawValue
+        alloc.dirtySectors = bucket.sectors
       }
-      next = some.endIndex
     }
   }
 

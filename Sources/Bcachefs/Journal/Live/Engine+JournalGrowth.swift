@@ -97,22 +97,14 @@ extension Engine {
 
   /// Gives buckets to what needs whole ones, or frees them.
   func setDataType(_ type: DataType, ofWhole buckets: [BPos]) throws(VolumeError) {
-    var next = 0
-    while next < buckets.count {
-      let some = buckets[next..<min(next + 32, buckets.count)]
-      try run("dev_journal_alloc", watermark: .reclaim) {
-        (transaction) throws(TransactionError) in
-        for bucket in some {
-          let (_, member) = try transaction.device(ofBucket: bucket)
-          try transaction.changeBucket(bucket) { alloc in
-            alloc.dataType = type.rawValue
-            alloc.dirtySectors =
-              type == .free ? 0 : UInt32(truncatingIfNeeded: member.bucketSizeSectors)
-          }
-        }
-        try transaction.commit()
+    try run("dev_journal_alloc", watermark: .reclaim, forEach: buckets) {
+      (transaction, bucket) throws(TransactionError) in
+      let (_, member) = try transaction.device(ofBucket: bucket)
+      try transaction.changeBucket(bucket) { alloc in
+        alloc.dataType = type.rawValue
+        alloc.dirtySectors =
+          type == .free ? 0 : UInt32(truncatingIfNeeded: member.bucketSizeSectors)
       }
-      next = some.endIndex
     }
   }
 }
