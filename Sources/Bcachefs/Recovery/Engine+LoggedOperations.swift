@@ -203,17 +203,9 @@ extension Transaction {
 
   /// A file's inode, to be written in the subvolume's own snapshot; nil where one of them is gone.
   fileprivate func inode(of file: FileID) throws(TransactionError) -> Inode? {
-    let place = BPos(0, UInt64(file.subvolume), 0)
-    guard let found = try lookup(.subvolumes, place), found.key.type == .subvolume else {
-      return nil
-    }
-    let snapshot = try found.decoded { (value) throws(FormatError) in
-      try Subvolume(decoding: value).snapshot
-    }
-    var walk = SnapshotWalk(
-      .inodes, 0, from: file.inode, upTo: file.inode, snapshot: snapshot, mode: .intent)
-    guard let visible = try next(&walk), visible.key.type.isInode else { return nil }
-    var inode = try Self.inode(visible)
+    guard let snapshot = try storedSubvolume(file.subvolume, .read)?.snapshot,
+      var inode = try findInode(file.inode, snapshot, .intent)
+    else { return nil }
     inode.snapshot = snapshot
     return inode
   }

@@ -118,7 +118,7 @@ extension Transaction {
   func removeDeadSnapshot(_ id: UInt32) throws(TransactionError) {
     guard let node = try snapshotNode(id), node.child0 == 0, node.child1 == 0 else { return }
     if node.isSubvolume {
-      guard let subvolume = try storedSubvolume(node.subvolume), subvolume.isUnlinked,
+      guard let subvolume = try storedSubvolume(node.subvolume, .intent), subvolume.isUnlinked,
         subvolume.snapshot == id
       else { return }
       try replaceMaster(node.subvolume, in: node.tree, mayBeUnlinked: true)
@@ -180,7 +180,7 @@ extension Transaction {
     let others = engine.snapshots.withLock { $0.subvolumes(ofTree: treeID) }
     var best: (id: UInt32, subvolume: Subvolume)?
     for id in others where id != old {
-      guard let subvolume = try storedSubvolume(id) else { continue }
+      guard let subvolume = try storedSubvolume(id, .intent) else { continue }
       if best == nil, mayBeUnlinked || !subvolume.isUnlinked { best = (id, subvolume) }
       guard subvolume.isUnlinked else {
         best = (id, subvolume)

@@ -29,8 +29,10 @@ private struct NewSubvolume {
 
 extension Transaction {
   /// A subvolume's key, unlinked or not; nil if there is none.
-  func storedSubvolume(_ id: UInt32) throws(TransactionError) -> Subvolume? {
-    guard let found = try lookup(.subvolumes, BPos(0, UInt64(id)), .intent),
+  func storedSubvolume(
+    _ id: UInt32, _ mode: LockMode
+  ) throws(TransactionError) -> Subvolume? {
+    guard let found = try lookup(.subvolumes, BPos(0, UInt64(id)), mode),
       found.key.type == .subvolume
     else { return nil }
     return try found.decoded { (value) throws(FormatError) in try Subvolume(decoding: value) }
@@ -98,7 +100,7 @@ extension Transaction {
     behind used: UInt32, _ setting: OperationSetting
   ) throws(TransactionError) -> Inode {
     try FileName.check(name)
-    guard var from = try storedSubvolume(source), !from.isUnlinked else {
+    guard var from = try storedSubvolume(source, .intent), !from.isUnlinked else {
       throw .failed(VolumeError(.notFound))
     }
     var random = SplitMix64(seed: setting.hashSeed)
@@ -175,7 +177,9 @@ extension Transaction {
       throw .failed(VolumeError(.notPermitted))
     }
     let found = try self.name(name, in: directory, .intent)
-    guard case .subvolume(let id, _) = found.target, var subvolume = try storedSubvolume(id) else {
+    guard case .subvolume(let id, _) = found.target,
+      var subvolume = try storedSubvolume(id, .intent)
+    else {
       throw .failed(VolumeError(.notFound, "it is not a subvolume"))
     }
     let child = try next(
@@ -211,7 +215,8 @@ extension Transaction {
     for version in try rootVersions(above: subvolume, id) {
       let others = engine.snapshots.withLock { $0.subvolumes(below: version.snapshot) }
       for other in others where other != id {
-        guard let heir = try storedSubvolume(other), !heir.isUnlinked, heir.inode == version.number
+        guard let heir = try storedSubvolume(other, .intent), !heir.isUnlinked,
+          heir.inode == version.number
         else { continue }
         var changed = version
         changed.takePlace(of: try inode(heir.inode, heir.snapshot))
@@ -256,7 +261,7 @@ extension Transaction {
   ///
   /// - Returns: Whether there may be more.
   func reparentSome(of old: UInt32) throws(TransactionError) -> Bool {
-    guard let going = try storedSubvolume(old) else { return false }
+    guard let going = try storedSubvolume(old, .intent) else { return false }
     var left = Self.reparentedAtOnce
     var walk = KeyWalk(.subvolumes, from: .min, mode: .intent)
     while left > 0, let found = try next(&walk) {

@@ -28,12 +28,8 @@ extension Transaction {
 
   /// The same; nil where there is none, or it is on its way out.
   func findSubvolume(_ id: UInt32) throws(TransactionError) -> Subvolume? {
-    guard let found = try lookup(.subvolumes, BPos(0, UInt64(id))), found.key.type == .subvolume
-    else { return nil }
-    let subvolume = try found.decoded { (value) throws(FormatError) in
-      try Subvolume(decoding: value)
-    }
-    return subvolume.isUnlinked ? nil : subvolume
+    guard let found = try storedSubvolume(id, .read), !found.isUnlinked else { return nil }
+    return found
   }
 
   /// The snapshot that a subvolume's changes go to.

@@ -278,16 +278,11 @@ extension Transaction {
     side.inode.parentSubvolume = directory.id.subvolume
     try repointRoots(like: side.inode, side.snapshot)
     guard isMoved else { return }
-    guard let found = try lookup(.subvolumes, BPos(0, UInt64(side.id.subvolume)), .intent) else {
+    guard var subvolume = try storedSubvolume(side.id.subvolume, .intent) else {
       throw .failed(VolumeError(.notFound))
     }
-    var subvolume = try found.decoded { (value) throws(FormatError) in
-      try Subvolume(decoding: value)
-    }
     subvolume.pathParent = directory.id.subvolume
-    put(.subvolumes, .subvolume, found.key.position, Subvolume.encodedU64s) {
-      subvolume.encode(into: &$0)
-    }
+    put(subvolume, at: side.id.subvolume)
   }
 
   /// Counts subdirectories that come and go.
