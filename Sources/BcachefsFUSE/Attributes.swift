@@ -29,6 +29,40 @@ extension FileAttributes {
   }
 }
 
+extension fuse_entry_param {
+  /// Seconds: until it is unmounted.
+  static let timeoutSeconds = 1e9
+
+  /// What the kernel gets with a name. It keeps the name.
+  ///
+  /// - Parameter attributesTimeout: How long it may keep attributes, in seconds.
+  init(
+    node: UInt64, _ attributes: FileAttributes, blockBytes: Int,
+    attributesTimeout: Double = timeoutSeconds
+  ) {
+    self.init()
+    ino = node
+    generation = UInt64(attributes.inode.generation)
+    attr = attributes.status(blockBytes: blockBytes)
+    attr_timeout = attributesTimeout
+    entry_timeout = Self.timeoutSeconds
+  }
+
+  /// Node id 0: there is no such name, and that may be remembered.
+  static var missing: fuse_entry_param {
+    var entry = fuse_entry_param()
+    entry.entry_timeout = timeoutSeconds
+    return entry
+  }
+
+  /// A name alone, without a node: to look it up then fails.
+  static func name(_ name: DirectoryEntry) -> fuse_entry_param {
+    var entry = fuse_entry_param()
+    entry.attr = EntryList.status(of: name)
+    return entry
+  }
+}
+
 extension timespec {
   /// Nanoseconds since 1970, before it too.
   init(nanoseconds: Int64) {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// libfuse's table of operations for a volume that is open for changes: each entry finds the server
-// and hands the request over.
+// What libfuse's table has in addition for a volume that is open for changes; see `Operations`.
 //
 // Invariants
 //   (1) What a request brings is copied, but for what is to be written to a file, before it is
@@ -10,63 +9,24 @@ internal import BcachefsSupport
 internal import CFUSE
 internal import Glibc
 
-/// Hands a request to the server that its session was made for; see `Operations`.
 private func serve(_ request: fuse_req_t?, _ body: (FileServer, Request) -> Void) {
-  guard let request = unsafe request, let user = unsafe fuse_req_userdata(request) else { return }
-  let server = unsafe Unmanaged<FileServer>.fromOpaque(user).takeUnretainedValue()
-  unsafe body(server, Request(request))
+  unsafe SessionServer.find(request) { (session, request) in
+    if let files = session.files { body(files, request) } else { request.fail(EROFS) }
+  }
 }
 
 enum FileOperations {
-  /// What it answers; the rest libfuse answers with ENOSYS, after which the kernel no longer asks:
-  /// access and locks are the kernel's, and a close changes nothing.
   static func table() -> fuse_lowlevel_ops {
-    var table = fuse_lowlevel_ops()
-    addConnection(&table)
+    var table = Operations.table()
     addNames(&table)
     addChangesOfNames(&table)
     addAttributes(&table)
-    addDirectories(&table)
     addContents(&table)
     addControls(&table)
     return table
   }
 
-  private static func addConnection(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.`init` = { (user, info) in
-      guard let user = unsafe user, let info = unsafe info else { return }
-      let server = unsafe Unmanaged<FileServer>.fromOpaque(user).takeUnretainedValue()
-      unsafe server.begin(&info.pointee)
-    }
-    unsafe table.forget = { (request, node, count) in
-      unsafe serve(request) { (server, request) in
-        server.forget(node, count: count)
-        request.finish()
-      }
-    }
-    unsafe table.forget_multi = { (request, count, list) in
-      unsafe serve(request) { (server, request) in
-        for index in 0..<count {
-          guard let one = unsafe list?[index] else { break }
-          server.forget(one.ino, count: one.nlookup)
-        }
-        request.finish()
-      }
-    }
-    unsafe table.statfs = { (request, _) in
-      unsafe serve(request) { (server, request) in server.getUsage(request) }
-    }
-  }
-
   private static func addNames(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.lookup = { (request, parent, name) in
-      unsafe serve(request) { (server, request) in
-        unsafe server.lookUp(request, in: parent, Operations.bytes(name))
-      }
-    }
-    unsafe table.readlink = { (request, node) in
-      unsafe serve(request) { (server, request) in server.readLink(request, of: node) }
-    }
     unsafe table.mknod = { (request, parent, name, mode, device) in
       unsafe serve(request) { (server, request) in
         unsafe server.makeNode(
@@ -120,25 +80,10 @@ enum FileOperations {
   }
 
   private static func addAttributes(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.getattr = { (request, node, info) in
-      unsafe serve(request) { (server, request) in
-        server.getAttributes(request, of: node, handle: unsafe info?.pointee.fh)
-      }
-    }
     unsafe table.setattr = { (request, node, status, which, _) in
       unsafe serve(request) { (server, request) in
         guard let status = unsafe status?.pointee else { return request.fail(EINVAL) }
         server.setAttributes(request, of: node, status, which: which)
-      }
-    }
-    unsafe table.getxattr = { (request, node, name, room) in
-      unsafe serve(request) { (server, request) in
-        unsafe server.getXattr(request, of: node, Operations.bytes(name), room: room)
-      }
-    }
-    unsafe table.listxattr = { (request, node, room) in
-      unsafe serve(request) { (server, request) in
-        server.listXattrs(request, of: node, room: room)
       }
     }
     unsafe table.setxattr = { (request, node, name, value, byteCount, flags) in
@@ -154,42 +99,7 @@ enum FileOperations {
     }
   }
 
-  private static func addDirectories(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.opendir = { (request, _, info) in
-      unsafe serve(request) { (server, request) in
-        if let info = unsafe info { unsafe server.openDirectory(request, &info.pointee) }
-      }
-    }
-    unsafe table.readdir = { (request, node, byteCount, offset, _) in
-      unsafe serve(request) { (server, request) in
-        server.readDirectory(
-          request, node, byteCount: byteCount, from: Int64(offset), isPlus: false)
-      }
-    }
-    unsafe table.readdirplus = { (request, node, byteCount, offset, _) in
-      unsafe serve(request) { (server, request) in
-        server.readDirectory(request, node, byteCount: byteCount, from: Int64(offset), isPlus: true)
-      }
-    }
-    unsafe table.releasedir = { (request, _, _) in
-      unsafe serve(request) { (_, request) in request.fail(0) }
-    }
-    unsafe table.fsyncdir = { (request, node, _, _) in
-      unsafe serve(request) { (server, request) in server.synchronise(request, node) }
-    }
-  }
-
   private static func addContents(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.open = { (request, node, info) in
-      unsafe serve(request) { (server, request) in
-        if let info = unsafe info { unsafe server.open(request, node, &info.pointee) }
-      }
-    }
-    unsafe table.read = { (request, node, byteCount, offset, _) in
-      unsafe serve(request) { (server, request) in
-        server.read(request, of: node, byteCount: byteCount, from: Int64(offset))
-      }
-    }
     unsafe table.write = { (request, node, bytes, byteCount, offset, info) in
       unsafe serve(request) { (server, request) in
         let isFromCache = unsafe info?.pointee.writepage == 1
@@ -201,27 +111,19 @@ enum FileOperations {
     unsafe table.fsync = { (request, node, _, _) in
       unsafe serve(request) { (server, request) in server.synchronise(request, node) }
     }
+    unsafe table.fsyncdir = { (request, node, _, _) in
+      unsafe serve(request) { (server, request) in server.synchronise(request, node) }
+    }
     unsafe table.fallocate = { (request, node, mode, offset, byteCount, _) in
       unsafe serve(request) { (server, request) in
         server.allocate(
           request, node, mode: mode, from: Int64(offset), byteCount: Int64(byteCount))
       }
     }
-    unsafe table.lseek = { (request, node, offset, kind, _) in
-      unsafe serve(request) { (server, request) in
-        server.seek(request, in: node, from: Int64(offset), kind)
-      }
-    }
     unsafe table.copy_file_range = { (request, from, start, _, node, offset, _, byteCount, _) in
       unsafe serve(request) { (server, request) in
         server.copyRange(
           request, from: from, Int64(start), to: node, Int64(offset), byteCount: byteCount)
-      }
-    }
-    unsafe table.release = { (request, node, info) in
-      unsafe serve(request) { (server, request) in
-        if let info = unsafe info?.pointee { server.close(node, info) }
-        request.fail(0)
       }
     }
   }

@@ -8,7 +8,6 @@ internal import CFUSE
 internal import Glibc
 
 extension FileServer {
-  /// - Parameter handle: Of who has the file open; nil where that does not matter.
   func getAttributes(_ request: Request, of node: UInt64, handle: UInt64?) {
     answer(request, node) { (file) throws(VolumeError) in
       guard !isOutOfRoom(node, handle: handle) else { return request.fail(ENOSPC) }
@@ -58,14 +57,7 @@ extension FileServer {
 
   func listXattrs(_ request: Request, of node: UInt64, room: Int) {
     answer(request, node) { (file) throws(VolumeError) in
-      var list: [UInt8] = []
-      for name in try system.xattrNames(of: file) {
-        // As on any filesystem: these are root's.
-        if name.starts(with: "trusted.".utf8) && !request.isFromRoot { continue }
-        list += name
-        list.append(0)
-      }
-      request.reply(attribute: list, room: room)
+      request.reply(attributes: try system.xattrNames(of: file), room: room)
     }
   }
 

@@ -16,8 +16,6 @@ internal import Glibc
 
 extension FileServer {
   // Behind _GNU_SOURCE, which the import of the C library does not define.
-  private static var seekData: Int32 { 3 }
-  private static var seekHole: Int32 { 4 }
   private static var keepSize: Int32 { 0x01 }
   private static var punchHole: Int32 { 0x02 }
   private static var collapseRange: Int32 { 0x08 }
@@ -39,7 +37,6 @@ extension FileServer {
     close(node, info)
   }
 
-  /// The kernel lets go of what `open` or `create` gave it.
   func close(_ node: UInt64, _ info: fuse_file_info) {
     if info.flags & O_ACCMODE != O_RDONLY { writers.remove(node) }
   }
@@ -126,10 +123,10 @@ extension FileServer {
 
   func seek(_ request: Request, in node: UInt64, from offset: Int64, _ kind: Int32) {
     answer(request, node) { (file) throws(VolumeError) in
-      guard kind == Self.seekData || kind == Self.seekHole else { return request.fail(EINVAL) }
+      guard kind == SeekKind.data || kind == SeekKind.hole else { return request.fail(EINVAL) }
       writers.writeBack(node, from: max(offset, 0))
       guard let start = UInt64(exactly: offset),
-        let found = try system.next(inHole: kind == Self.seekHole, of: file, from: start),
+        let found = try system.next(inHole: kind == SeekKind.hole, of: file, from: start),
         let result = Int64(exactly: found)
       else { return request.fail(ENXIO) }
       request.reply(offset: result)

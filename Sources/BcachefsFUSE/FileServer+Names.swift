@@ -14,10 +14,7 @@ extension FileServer {
       reply(request, try system.lookup(name, in: directory))
     } catch {
       guard error.code == .notFound else { return fail(request, error, directory) }
-      // Node id 0: there is no such name, and that may be remembered.
-      var missing = fuse_entry_param()
-      missing.entry_timeout = Self.timeoutSeconds
-      _ = request.reply(missing)
+      _ = request.reply(fuse_entry_param.missing)
     }
   }
 
@@ -104,34 +101,7 @@ extension FileServer {
 
   // MARK: - Listing
 
-  func openDirectory(_ request: Request, _ info: inout fuse_file_info) {
-    guard connection.opensDirectories else { return request.fail(ENOSYS) }
-    info.cache_readdir = 1
-    info.keep_cache = 1
-    _ = unsafe fuse_reply_open(request.handle, &info)
-  }
-
-  /// - Parameter isPlus: Whether each name comes with its attributes.
-  func readDirectory(
-    _ request: Request, _ node: UInt64, byteCount: Int, from offset: Int64, isPlus: Bool
-  ) {
-    guard let directory = file(node, request) else { return }
-    guard let start = UInt64(exactly: offset) else { return request.fail(EINVAL) }
-    buffers.withBuffer(byteCount) { buffer in
-      var list = EntryList(request: request, buffer: buffer, byteCount: byteCount)
-      do throws(VolumeError) {
-        if list.addDots(directory, from: start, isPlus: isPlus), start < UInt64(Int64.max) {
-          try addNames(to: &list, directory, from: max(start, 2), isPlus)
-        }
-      } catch {
-        // What stands before the damage is given out; the next request meets the damage first.
-        if list.used == 0 { return fail(request, error, directory) }
-      }
-      request.reply(buffer.bytes.extracting(0..<list.used))
-    }
-  }
-
-  private func addNames(
+  func addNames(
     to list: inout EntryList, _ directory: FileID, from start: UInt64, _ isPlus: Bool
   ) throws(VolumeError) {
     var offset = start
@@ -151,15 +121,11 @@ extension FileServer {
     }
   }
 
-  /// A name with all that lookups give. Of one that leads nowhere, or is gone by now, the name
-  /// alone, without a node: to look it up then fails.
+  /// A name with all that lookups give; the name alone of one that leads nowhere, or is gone by
+  /// now.
   private func entry(of name: DirectoryEntry) -> fuse_entry_param {
-    do throws(VolumeError) {
-      return entry(try system.attributes(of: name.id))
-    } catch {
-      var entry = fuse_entry_param()
-      entry.attr = EntryList.status(of: name)
-      return entry
+    do throws(VolumeError) { return entry(try system.attributes(of: name.id)) } catch {
+      return .name(name)
     }
   }
 }

@@ -44,7 +44,7 @@ extension FileServer {
 
   /// How long the kernel may keep attributes, in seconds.
   var attributesTimeout: Double {
-    isRoomShort.load(ordering: .relaxed) ? 0 : Self.timeoutSeconds
+    isRoomShort.load(ordering: .relaxed) ? 0 : fuse_entry_param.timeoutSeconds
   }
 
   /// Whether who asks for attributes of a file is about to write to it in vain.

@@ -14,8 +14,7 @@
 // Invariants
 //   (1) At most one such request is at work; the others wait, and hold no thread of the session.
 // Locks: those of SubvolumeWork, which are leaves.
-// Source: fs-ioctl.c (bch2_ioctl_subvolume_create, bch2_ioctl_subvolume_destroy), fuse_lowlevel.h
-// (fuse_lowlevel_notify_inval_entry).
+// Source: fs-ioctl.c (bch2_ioctl_subvolume_create, bch2_ioctl_subvolume_destroy).
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -24,32 +23,19 @@ internal import CFUSE
 internal import Glibc
 internal import Synchronization
 
-/// The thread that does what is asked for by ioctls, and the session it tells the kernel by.
+/// The thread that does what is asked for by ioctls.
 final class SubvolumeWork: Sendable {
-  /// A pointer that libfuse's functions may be given by any thread.
-  @safe private struct Session: @unchecked Sendable {
-    // Safety: a session sends notices from any thread; it outlives the work.
-    let pointer: OpaquePointer
-  }
-
-  private let session = Mutex<Session?>(nil)
   private let pool = Mutex<WorkerPool?>(nil)
 
-  /// From now on the kernel can be told something.
-  func begin(_ session: OpaquePointer) {
-    let handle = unsafe Session(pointer: session)
-    self.session.withLock { $0 = handle }
-    pool.withLock { $0 = WorkerPool(workers: 1) }
-  }
+  func begin() { pool.withLock { $0 = WorkerPool(workers: 1) } }
 
-  /// Waits for what is at work. The session goes.
+  /// Waits for what is at work; no more is taken.
   func end() {
     let last = pool.withLock { pool in
       defer { pool = nil }
       return pool
     }
     withExtendedLifetime(last) {}
-    session.withLock { $0 = nil }
   }
 
   /// Runs something when its turn comes.
@@ -60,17 +46,6 @@ final class SubvolumeWork: Sendable {
       guard let pool else { return false }
       pool.submit { _ in body() }
       return true
-    }
-  }
-
-  /// Has the kernel forget a name, whether it is there or missing, and its directory's list.
-  func forget(_ name: [UInt8], in parent: UInt64) {
-    guard let session = session.withLock({ $0 }) else { return }
-    _ = unsafe fuse_lowlevel_notify_inval_inode(session.pointer, parent, 0, 0)
-    let text = name.map { CChar(bitPattern: $0) } + [0]
-    _ = unsafe text.withUnsafeBufferPointer { text in
-      guard let start = text.baseAddress else { return Int32(0) }
-      return unsafe fuse_lowlevel_notify_inval_entry(session.pointer, parent, start, name.count)
     }
   }
 }
@@ -142,7 +117,7 @@ extension FileServer {
     } catch {
       return fail(request, error, directory)
     }
-    subvolumes.forget(asked.name, in: node)
+    kernel.forgetName(asked.name, in: node)
     request.reply(result: [])
   }
 

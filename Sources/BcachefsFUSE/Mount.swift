@@ -74,33 +74,27 @@ public struct Mount: Sendable {
   ) throws(MountError) {
     let directory = directory
     let root = try root()
-    let firstRequest = {
-      @Sendable in ReadAhead.raise(for: directory, toBytes: VolumeServer.maxReadBytes)
-    }
-    let (server, table): (AnyObject, fuse_lowlevel_ops)
-    var writers: OpenWriters?
+    let connection = ConnectionState(
+      becameReady: becameReady,
+      firstRequest: {
+        ReadAhead.raise(for: directory, toBytes: ConnectionState.maxTransferBytes)
+      })
+    let (served, table): (SessionServer, fuse_lowlevel_ops)
     switch subject {
     case .volume(let volume):
-      server = VolumeServer(
-        volume, root: root, log: log, becameReady: becameReady, firstRequest: firstRequest)
+      served = SessionServer(VolumeServer(volume, root: root, connection, log: log))
       table = Operations.table()
     case .system(let system):
-      let files = FileServer(
-        system, root: root, log: log, becameReady: becameReady, firstRequest: firstRequest)
-      writers = files.writers
-      server = files
+      let files = FileServer(system, root: root, connection, log: log)
+      served = SessionServer(files, files: files)
       table = FileOperations.table()
     }
-    let session = unsafe try newSession(server, table)
-    // libfuse has the server by a plain pointer.
-    defer { withExtendedLifetime(server) {} }
-    unsafe writers?.setSession(session)
-    defer {
-      unsafe writers?.setSession(nil)
-      unsafe fuse_session_destroy(session)
-    }
-    if let server = server as? FileServer { unsafe server.subvolumes.begin(session) }
-    defer { (server as? FileServer)?.subvolumes.end() }
+    let session = unsafe try newSession(served, table)
+    // libfuse has it by a plain pointer.
+    defer { withExtendedLifetime(served) {} }
+    defer { unsafe fuse_session_destroy(session) }
+    unsafe served.server.begin(session)
+    defer { served.server.end() }
     Self.allowSignals()
     guard unsafe fuse_set_signal_handlers(session) == 0 else {
       throw MountError(.system, "signal handlers cannot be set")
@@ -171,7 +165,7 @@ public struct Mount: Sendable {
   }
 
   private func newSession(
-    _ server: AnyObject, _ operations: fuse_lowlevel_ops
+    _ server: SessionServer, _ operations: fuse_lowlevel_ops
   ) throws(MountError) -> OpaquePointer {
     let list = options.sessionOptions(source: source, isRoot: geteuid() == 0)
     var words = unsafe ["bcachefs", "-o", list].map { (word: String) in unsafe strdup(word) }

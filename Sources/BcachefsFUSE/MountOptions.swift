@@ -144,7 +144,8 @@ public struct MountOptions: Sendable, Hashable {
   ///   - isRoot: Whether root mounts.
   func sessionOptions(source: String, isRoot: Bool) -> String {
     var result = [
-      isReadOnly ? "ro" : "rw", "default_permissions", "max_read=\(VolumeServer.maxReadBytes)",
+      isReadOnly ? "ro" : "rw", "default_permissions",
+      "max_read=\(ConnectionState.maxTransferBytes)",
     ]
     if allowOther ?? isRoot { result.append("allow_other") }
     result += kernelOptions

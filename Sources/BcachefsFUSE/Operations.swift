@@ -4,13 +4,27 @@
 internal import CFUSE
 internal import Glibc
 
-/// Hands a request to the server that its session was made for.
-///
-/// libfuse has the server by a plain pointer; `Mount` keeps it alive until the session is gone.
-private func serve(_ request: fuse_req_t?, _ body: (VolumeServer, Request) -> Void) {
-  guard let request = unsafe request, let user = unsafe fuse_req_userdata(request) else { return }
-  let server = unsafe Unmanaged<VolumeServer>.fromOpaque(user).takeUnretainedValue()
-  unsafe body(server, Request(request))
+/// What libfuse has by a plain pointer; `Mount` keeps it alive until the session is gone.
+final class SessionServer: Sendable {
+  let server: any RequestServer
+  /// The same where it takes changes.
+  let files: FileServer?
+
+  init(_ server: any RequestServer, files: FileServer? = nil) {
+    self.server = server
+    self.files = files
+  }
+
+  /// Calls `body` with what a request's session was made for.
+  static func find(_ request: fuse_req_t?, _ body: (SessionServer, Request) -> Void) {
+    guard let request = unsafe request, let user = unsafe fuse_req_userdata(request) else { return }
+    let found = unsafe Unmanaged<SessionServer>.fromOpaque(user).takeUnretainedValue()
+    unsafe body(found, Request(request))
+  }
+}
+
+private func serve(_ request: fuse_req_t?, _ body: (any RequestServer, Request) -> Void) {
+  unsafe SessionServer.find(request) { (session, request) in body(session.server, request) }
 }
 
 enum Operations {
@@ -20,8 +34,8 @@ enum Operations {
     return unsafe [UInt8](UnsafeRawBufferPointer(start: text, count: strlen(text)))
   }
 
-  /// What a read-only volume answers; the rest libfuse answers with ENOSYS, after which the kernel
-  /// no longer asks: access is checked by the kernel, and there is nothing to flush.
+  /// What every volume answers; the rest libfuse answers with ENOSYS, after which the kernel no
+  /// longer asks: access and locks are the kernel's, and a close changes nothing.
   static func table() -> fuse_lowlevel_ops {
     var table = fuse_lowlevel_ops()
     addConnection(&table)
@@ -34,12 +48,12 @@ enum Operations {
   private static func addConnection(_ table: inout fuse_lowlevel_ops) {
     unsafe table.`init` = { (user, info) in
       guard let user = unsafe user, let info = unsafe info else { return }
-      let server = unsafe Unmanaged<VolumeServer>.fromOpaque(user).takeUnretainedValue()
-      unsafe server.begin(&info.pointee)
+      let found = unsafe Unmanaged<SessionServer>.fromOpaque(user).takeUnretainedValue()
+      unsafe found.server.begin(&info.pointee)
     }
     unsafe table.forget = { (request, node, count) in
       unsafe serve(request) { (server, request) in
-        server.nodes.forget(node, count: count)
+        server.forget(node, count: count)
         request.finish()
       }
     }
@@ -47,7 +61,7 @@ enum Operations {
       unsafe serve(request) { (server, request) in
         for index in 0..<count {
           guard let one = unsafe list?[index] else { break }
-          server.nodes.forget(one.ino, count: one.nlookup)
+          server.forget(one.ino, count: one.nlookup)
         }
         request.finish()
       }
@@ -63,8 +77,10 @@ enum Operations {
         unsafe server.lookUp(request, in: parent, Operations.bytes(name))
       }
     }
-    unsafe table.getattr = { (request, node, _) in
-      unsafe serve(request) { (server, request) in server.getAttributes(request, of: node) }
+    unsafe table.getattr = { (request, node, info) in
+      unsafe serve(request) { (server, request) in
+        server.getAttributes(request, of: node, handle: unsafe info?.pointee.fh)
+      }
     }
     unsafe table.readlink = { (request, node) in
       unsafe serve(request) { (server, request) in server.readLink(request, of: node) }
@@ -104,9 +120,9 @@ enum Operations {
   }
 
   private static func addContents(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.open = { (request, _, info) in
+    unsafe table.open = { (request, node, info) in
       unsafe serve(request) { (server, request) in
-        if let info = unsafe info { unsafe server.open(request, &info.pointee) }
+        if let info = unsafe info { unsafe server.open(request, node, &info.pointee) }
       }
     }
     unsafe table.read = { (request, node, byteCount, offset, _) in
@@ -119,8 +135,11 @@ enum Operations {
         server.seek(request, in: node, from: Int64(offset), kind)
       }
     }
-    unsafe table.release = { (request, _, _) in
-      unsafe serve(request) { (_, request) in request.fail(0) }
+    unsafe table.release = { (request, node, info) in
+      unsafe serve(request) { (server, request) in
+        if let info = unsafe info?.pointee { server.close(node, info) }
+        request.fail(0)
+      }
     }
   }
 }

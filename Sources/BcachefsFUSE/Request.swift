@@ -63,6 +63,17 @@ struct Request {
     }
   }
 
+  /// A list of names of extended attributes, less those that are root's.
+  func reply(attributes names: some Sequence<[UInt8]>, room: Int) {
+    let isFromRoot = isFromRoot
+    var list: [UInt8] = []
+    for name in names where isFromRoot || !name.starts(with: "trusted.".utf8) {
+      list += name
+      list.append(0)
+    }
+    reply(attribute: list, room: room)
+  }
+
   func reply(offset: Int64) { _ = unsafe fuse_reply_lseek(handle, off_t(offset)) }
 
   /// An extended attribute's value, or a list of names: only its size when `room` is 0.
