@@ -51,6 +51,9 @@ extension FileServer {
   func isOutOfRoom(_ node: UInt64, handle: UInt64?) -> Bool {
     guard handle == Self.writesOnly, isRoomShort.load(ordering: .relaxed) else { return false }
     writers.writeBack(node, from: 0)
+    guard system.availableBytes < Self.leastBytes else { return false }
+    // Blocks that are not written yet have a promise beside the room of those they overwrite.
+    system.writeOutAll()
     return system.availableBytes < Self.leastBytes
   }
 }

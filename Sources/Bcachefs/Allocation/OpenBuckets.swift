@@ -49,6 +49,7 @@ final class OpenBuckets: Sendable {
   private static var partialMax: Int { 1024 }
 
   private let state = Mutex(State())
+  private let opened = Atomic<UInt64>(0)
   private let nodeSectors: UInt64
 
   init(_ media: VolumeMedia) {
@@ -59,6 +60,9 @@ final class OpenBuckets: Sendable {
   var shown: (users: [BPos: Int], partial: [OpenBucket]) {
     state.withLock { ($0.users, $0.partial) }
   }
+
+  /// Free buckets that were opened so far, but by those who make room.
+  var openedCount: UInt64 { opened.load(ordering: .relaxed) }
 
   /// How many buckets of a device are open.
   func count(of device: UInt8) -> UInt64 { state.withLock { $0.counts[Int(device)] } }
@@ -148,6 +152,7 @@ final class OpenBuckets: Sendable {
     guard engine.usage.buckets(.free, of: device) > reserve + openCount,
       let (bucket, generation) = try hold(on: device, from: start, member, engine)
     else { return nil }
+    if watermark < .copygc { opened.wrappingAdd(1, ordering: .relaxed) }
     let size = member.bucketSizeSectors
     return OpenBucket(
       device: device, position: bucket, generation: generation, dataType: dataType,

@@ -71,22 +71,22 @@ extension Engine {
       // He does not wait for the journal: what is flushed by now has to do.
       return found
     }
-    var attempts = 0
-    while request.makesRoom, request.watermark < .reclaim, attempts < Self.attemptsMax,
-      try makeSpace(on: point.devices, request.watermark)
-    {
+    var vain = 0
+    while request.makesRoom, request.watermark < .reclaim, vain < Self.vainAttemptsMax {
+      let opened = openBuckets.openedCount
+      let isMade = try makeSpace(on: point.devices, request.watermark)
       if let found = try point.take(request, self) { return found }
-      // Others were faster, or fill what there is.
+      // Others were faster, or fill what there is. As long as anybody gets anywhere it goes on.
       writePoints.retireAll(openBuckets)
-      attempts += 1
+      vain = isMade || openBuckets.openedCount != opened ? 0 : vain + 1
     }
     throw VolumeError(
       .noSpace,
       "no space: no free buckets for \(request.replicas) copies of \(request.minSectors) sectors")
   }
 
-  /// How often room is made for one allocation.
-  private static var attemptsMax: Int { 8 }
+  /// How often room is made for one allocation while nobody gets any.
+  private static var vainAttemptsMax: Int { 3 }
 
   /// The keys of an allocation are committed, or never will be.
   func settle(_ allocation: SectorAllocation) { openBuckets.release(allocation.buckets) }

@@ -42,6 +42,10 @@ internal import Testing
       $0.build.options[.dataReplicas] = 2
       $0.build.options[.metadataReplicas] = 2
     },
+    volume("nodes of a block") {
+      $0.build.bucketBytes = 16 << 10
+      $0.build.options[.btreeNodeSize] = 4 << 10
+    },
   ]
 
   private func open(
@@ -90,14 +94,13 @@ internal import Testing
     try files.close()
   }
 
-  @Test func threadsCollectAndStopAtOnce() throws {
+  @Test(arguments: [2, 4])
+  func threadsCollectAndStopAtOnce(threadCount: Int) throws {
     let setting = Self.volume("threads")
     let devices = try setting.format()
     let files = try open(setting, devices, seed: 1, withThreads: true)
-    // In a volume of so few buckets threads that are further ahead than this run out of them at
-    // times: see "What is not there" of "Moving and sharing data" in docs/ARCHITECTURE.md.
-    let count = blocks(files, percent: 25)
-    var overwritten = try (0..<2).map { number in
+    let count = blocks(files, percent: 92) / threadCount
+    var overwritten = try (0..<threadCount).map { number in
       OverwrittenFile(
         try files.makeFile("data \(number)"), blockCount: count, seed: UInt64(number))
     }
@@ -123,6 +126,37 @@ internal import Testing
     for file in overwritten { #expect(try file.wrongBlocks(files) == 0) }
     try files.close()
     try setting.expectSound(devices, "threads")
+  }
+
+  /// What is overwritten gives back as much as it takes, so it never lacks room.
+  @Test(arguments: [256 << 10, 16 << 20])
+  func whatIsThereIsOverwrittenThoughThereIsNoRoomForMore(dirtyLimitBytes: Int) throws {
+    let setting = Self.volume("full")
+    let devices = try setting.format()
+    let engine = try setting.engine(on: devices, seed: 3).engine
+    let files = FileSystem(engine, dirtyLimitBytes: dirtyLimitBytes)
+    var file = OverwrittenFile(
+      try files.makeFile("data"), blockCount: blocks(files, percent: 98), seed: 3)
+    try file.writeAll(files)
+    try files.sync()
+    // The rest is filled to the last sector that anybody gets.
+    let rest = try files.makeFile("rest")
+    let block = HeapBuffer(byteCount: 4096)
+    var end: UInt64 = 0
+    var failure: VolumeError?
+    while failure == nil {
+      do throws(VolumeError) { try files.write(rest, block.bytes, at: end) } catch {
+        failure = error
+      }
+      end += 4096
+    }
+    #expect(failure?.code == .noSpace)
+    try files.sync()
+    try file.overwrite(2 * file.blockCount, files)
+    try files.sync()
+    #expect(try file.wrongBlocks(files) == 0)
+    try files.close()
+    try setting.expectSound(devices, "full")
   }
 
   @Test func waitsLongerTheEmptierTheVolumeIs() throws {

@@ -156,7 +156,12 @@ extension Engine {
     on devices: UInt64, goal: Int, until isStopped: () -> Bool
   ) throws(VolumeError) -> Bool {
     let mover = ExtentMover(self)
-    let before = freeBuckets(on: devices)
+    // Those that others took meanwhile were made, too.
+    let opened = openBuckets.openedCount
+    func madeBuckets() -> UInt64 {
+      freeBuckets(on: devices) + (openBuckets.openedCount - opened)
+    }
+    let before = madeBuckets()
     var (best, vain, tried) = (before, 0, Set<BPos>())
     while best < before + UInt64(goal), vain < Self.vainRoundsMax, !isStopped() {
       let buckets = try fragmentedBuckets(
@@ -175,7 +180,7 @@ extension Engine {
       }
       copygc.note(buckets: buckets.count, counts)
       instruments.count(.copygc)
-      let now = freeBuckets(on: devices)
+      let now = madeBuckets()
       vain = now > best ? 0 : vain + 1
       best = max(best, now)
       if !hasRoom, vain > 0 { break }

@@ -143,10 +143,30 @@ final class ContentStore: Sendable {
 
   var isOverLimit: Bool { dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes }
 
-  /// Writes all that is dirty. What fails is told to those who flush the file next.
+  /// Writes all that is dirty now. What fails is told to those who flush the file next. The caller
+  /// has no range of any file.
   func writeAll() {
-    while let file = oldestDirty(before: .max) { file.writeBack() }
+    let files = state.withLock { state in state.dirtySince.keys.compactMap { state.files[$0] } }
+    for file in files { file.writeBack() }
   }
+
+  /// Calls `body`, and again where it found no space and that may be because of what is dirty: a
+  /// block that waits to be written is promised room beside the one that it overwrites. The caller
+  /// has no range of any file.
+  func withRoom<Result>(
+    _ body: () throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    for _ in 0..<Self.roomAttempts {
+      do throws(VolumeError) { return try body() } catch {
+        guard error.code == .noSpace, dirtyByteCount > 0 else { throw error }
+        writeAll()
+      }
+    }
+    return try body()
+  }
+
+  /// How often all is written for one who finds no space: others may be faster.
+  private static var roomAttempts: Int { 3 }
 
   /// The same for the files of a subvolume.
   func writeAll(of subvolume: UInt32) {

@@ -93,17 +93,20 @@ extension Engine {
     }
   }
 
-  /// Sectors of a range of bytes that are promised, and not written.
-  func unwrittenSectors(of file: FileID, _ range: Range<UInt64>) throws(VolumeError) -> UInt64 {
-    try run("unwritten_sectors") { (transaction) throws(TransactionError) in
+  /// Sectors of a range of bytes that have room on devices which is free again when they are
+  /// overwritten: what is promised, and data that is nobody else's and takes as much as it will.
+  func ownedSectors(
+    of file: FileID, _ range: Range<UInt64>, replicas: Int
+  ) throws(VolumeError) -> UInt64 {
+    try run("owned_sectors") { (transaction) throws(TransactionError) in
       let snapshot = try transaction.subvolume(file.subvolume).snapshot
       let (start, end) = (range.lowerBound / 512, range.upperBound / 512)
       var walk = SnapshotWalk(.extents, file.inode, from: start + 1, snapshot: snapshot)
       var sectors: UInt64 = 0
       while let found = try transaction.next(&walk), found.key.start.offset < end {
-        guard found.key.type == .reservation, found.key.position.snapshot == snapshot else {
-          continue
-        }
+        guard found.key.position.snapshot == snapshot,
+          try transaction.givesBack(found, replicas: replicas)
+        else { continue }
         sectors += min(found.key.position.offset, end) - max(found.key.start.offset, start)
       }
       return sectors
@@ -251,5 +254,26 @@ extension Transaction {
       position = max(position, found.key.position.offset)
     }
     return nil
+  }
+}
+
+extension Transaction {
+  /// Whether to overwrite any part of a key gives back as much as new data takes, at most.
+  fileprivate func givesBack(
+    _ found: KeyView, replicas: Int
+  ) throws(TransactionError) -> Bool {
+    if found.key.type == .reservation { return true }
+    guard found.key.type == .extent else { return false }
+    let sizes = engine.media.entrySizes
+    return try found.decoded { (value) throws(FormatError) in
+      var pointers = try ExtentEntries(key: found.key, value: value, sizes: sizes).pointers
+      var copies = 0
+      while let pointer = pointers.next() {
+        guard !pointer.ptr.isCached else { continue }
+        guard pointer.stripe == nil, !pointer.crc.isCompressed else { return false }
+        copies += 1
+      }
+      return copies >= replicas
+    }
   }
 }

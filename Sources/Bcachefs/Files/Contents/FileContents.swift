@@ -165,19 +165,28 @@ final class FileContents: @unchecked Sendable {
   ) throws(VolumeError) {
     let end = try end(of: UInt64(bytes.byteCount), from: offset)
     guard !bytes.isEmpty else { return }
-    try withRange(offset..<end) { () throws(VolumeError) in
-      let (options, time) = (try dataOptions(), keepsTimes ? nil : now)
-      let (first, last) = (up(offset), down(end))
-      if last > first, last - first >= UInt64(Self.directBytes), !hasWindow(offset..<end) {
-        try keep(bytes.extracting(first: Int(first - offset)), at: offset, options, time)
-        let middle = Int(first - offset)..<Int(last - offset)
-        try writeThrough(bytes.extracting(middle), at: first, options, time)
-        try keep(bytes.extracting(last: Int(end - last)), at: last, options, time)
-      } else {
-        try keep(bytes, at: offset, options, time)
+    try store.withRoom { () throws(VolumeError) in
+      try withRange(offset..<end) { () throws(VolumeError) in
+        try writeHeld(bytes, at: offset, keepsTimes ? nil : now)
       }
     }
     if store.isOverLimit { writeBack() }
+  }
+
+  /// Writes bytes at a place whose range is the caller's.
+  private func writeHeld(
+    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64?
+  ) throws(VolumeError) {
+    let options = try dataOptions()
+    let end = offset + UInt64(bytes.byteCount)
+    let (first, last) = (up(offset), down(end))
+    guard last > first, last - first >= UInt64(Self.directBytes), !hasWindow(offset..<end) else {
+      return try keep(bytes, at: offset, options, time)
+    }
+    try keep(bytes.extracting(first: Int(first - offset)), at: offset, options, time)
+    let middle = Int(first - offset)..<Int(last - offset)
+    try writeThrough(bytes.extracting(middle), at: first, options, time)
+    try keep(bytes.extracting(last: Int(end - last)), at: last, options, time)
   }
 
   private func hasWindow(_ range: Range<UInt64>) -> Bool {
@@ -189,7 +198,7 @@ final class FileContents: @unchecked Sendable {
     _ bytes: RawSpan, at offset: UInt64, _ options: DataOptions, _ time: UInt64?
   ) throws(VolumeError) {
     let end = offset + UInt64(bytes.byteCount)
-    var reservation = try reserve(offset..<end, options)
+    var reservation = try reserve(offset..<end, dirtyBlocks: 0, options)
     defer { engine.usage.release(&reservation) }
     let change = InodeChange(size: max(shown.size, end), time: time)
     try store.withWriter { (writer) throws(VolumeError) in
@@ -223,11 +232,12 @@ final class FileContents: @unchecked Sendable {
     let blocks = inside / blockBytes..<(end + blockBytes - 1) / blockBytes
     let window = condition.withLock { windows[number] } ?? ContentWindow()
     let missing = window.dirty.missing(blocks)
-    let first = start + UInt64(blocks.lowerBound * blockBytes)
     var promised = DiskReservation()
     if missing > 0 {
-      let sectors = missing * blockBytes
-      promised = try reserve(first..<first + UInt64(sectors), options)
+      let first = start + UInt64(blocks.lowerBound * blockBytes)
+      promised = try reserve(
+        first..<first + UInt64(blocks.count * blockBytes), dirtyBlocks: blocks.count - missing,
+        options)
     }
     do throws(VolumeError) {
       // What is written in part has to be there before.
@@ -292,21 +302,25 @@ final class FileContents: @unchecked Sendable {
     return DataOptions(engine.media.options, key: engine.media.key, inode: inode)
   }
 
-  /// Promises room for bytes of the file, less what was promised when it was allocated.
+  /// Promises room for whole blocks of the file. Where there is none, only for those that do not
+  /// have room on devices that they give back when they are overwritten.
   ///
+  /// - Parameter dirtyBlocks: How many of them have a promise already.
   /// - Throws: `.noSpace`.
   func reserve(
-    _ range: Range<UInt64>, _ options: DataOptions
+    _ range: Range<UInt64>, dirtyBlocks: Int, _ options: DataOptions
   ) throws(VolumeError) -> DiskReservation {
-    let sectors = UInt64(range.count / 512)
+    let sectors = (UInt64(range.count) - UInt64(dirtyBlocks * blockBytes)) / 512
     do throws(VolumeError) {
       return try engine.usage.reserve(sectors, replicas: options.replicas)
     } catch {
       guard error.code == .noSpace else { throw error }
-      let allocated = try engine.unwrittenSectors(of: file, range)
-      guard allocated > 0 else { throw error }
+      let owned = try engine.ownedSectors(of: file, range, replicas: options.replicas)
+      // Which of them are dirty is not known here: those that give room back, at worst.
+      let more = UInt64(dirtyBlocks * blockBytes / 512)
+      guard owned > more else { throw error }
       return try engine.usage.reserve(
-        sectors - min(allocated, sectors), replicas: options.replicas)
+        sectors - min(owned - more, sectors), replicas: options.replicas)
     }
   }
 }

@@ -65,9 +65,15 @@ extension FileSystem {
     guard !range.isEmpty else { throw VolumeError(.invalid, "a range that is empty") }
     try withContents(id) { (contents) throws(VolumeError) in
       switch change {
-      case .allocate: try contents.allocate(range, keepsSize: keepsSize)
+      case .allocate:
+        try self.contents.withRoom { () throws(VolumeError) in
+          try contents.allocate(range, keepsSize: keepsSize)
+        }
       case .punch: try contents.punch(range)
-      case .zero: try contents.zero(range, keepsSize: keepsSize)
+      case .zero:
+        try self.contents.withRoom { () throws(VolumeError) in
+          try contents.zero(range, keepsSize: keepsSize)
+        }
       case .collapse: try contents.shift(range, isInsert: false)
       case .insert: try contents.shift(range, isInsert: true)
       }
@@ -89,7 +95,9 @@ extension FileSystem {
     try checkRoom()
     return try withContents(source) { (source) throws(VolumeError) in
       try withContents(id) { (contents) throws(VolumeError) in
-        try contents.copy(from: source, range, to: offset)
+        try self.contents.withRoom { () throws(VolumeError) in
+          try contents.copy(from: source, range, to: offset)
+        }
       }
     }
   }
@@ -124,6 +132,9 @@ extension FileSystem {
   public func writeOut(_ id: FileID) throws(VolumeError) {
     if let contents = contents.find(id) { try contents.flush() }
   }
+
+  /// The same for all files. What is lost is told to those who flush the files next.
+  public func writeOutAll() { contents.writeAll() }
 
   private func withContents<Result>(
     _ id: FileID, _ body: (FileContents) throws(VolumeError) -> Result

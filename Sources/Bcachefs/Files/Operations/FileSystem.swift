@@ -168,7 +168,9 @@ public final class FileSystem: Sendable {
   ///
   /// - Throws: `.noSpace`.
   func checkRoom() throws(VolumeError) {
-    guard engine.usage.available >= spareSectors else { throw VolumeError(.noSpace) }
+    try contents.withRoom { () throws(VolumeError) in
+      guard engine.usage.available >= spareSectors else { throw VolumeError(.noSpace) }
+    }
   }
 
   /// What stat(2) tells of an inode.
