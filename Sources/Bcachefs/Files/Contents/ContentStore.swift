@@ -24,7 +24,7 @@ final class ContentStore: Sendable {
     /// How often each is open.
     var users: [FileID: Int] = [:]
     /// Files with dirty blocks, and since when.
-    var dirtySince: [FileID: UInt64] = [:]
+    var dirty = DirtyFiles()
     /// The first that was lost since somebody asked.
     var failure: VolumeError?
     var writers: [FileWriter] = []
@@ -95,7 +95,7 @@ final class ContentStore: Sendable {
   func discard(_ file: FileID) {
     find(file)?.discard()
     state.withLock { state in
-      state.dirtySince[file] = nil
+      state.dirty.remove(file)
       state.forgetIfUnused(file)
     }
   }
@@ -113,13 +113,12 @@ final class ContentStore: Sendable {
   /// - Parameter isDirty: Whether something of it is not written.
   func count(_ file: FileID, bytes delta: Int, isDirty: Bool) {
     if delta != 0 { dirtyBytes.wrappingAdd(delta, ordering: .relaxed) }
-    let now = engine.media.clocks.monotonicNanoseconds()
     state.withLock { state in
       if !isDirty {
-        state.dirtySince[file] = nil
+        state.dirty.remove(file)
         state.forgetIfUnused(file)
-      } else if state.dirtySince[file] == nil {
-        state.dirtySince[file] = now
+      } else if !state.dirty.contains(file) {
+        state.dirty.insert(file, now: engine.media.clocks.monotonicNanoseconds())
       }
     }
     if dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2 { waiting.broadcast() }
@@ -146,7 +145,7 @@ final class ContentStore: Sendable {
   /// Writes all that is dirty now. What fails is told to those who flush the file next. The caller
   /// has no range of any file.
   func writeAll() {
-    let files = state.withLock { state in state.dirtySince.keys.compactMap { state.files[$0] } }
+    let files = state.withLock { state in state.dirty.files.compactMap { state.files[$0] } }
     for file in files { file.writeBack() }
   }
 
@@ -175,15 +174,13 @@ final class ContentStore: Sendable {
 
   private func anyDirty(of subvolume: UInt32) -> FileContents? {
     state.withLock { state in
-      state.dirtySince.keys.first { $0.subvolume == subvolume }.flatMap { state.files[$0] }
+      state.dirty.files.first { $0.subvolume == subvolume }.flatMap { state.files[$0] }
     }
   }
 
-  private func oldestDirty(before time: UInt64) -> FileContents? {
+  private func oldestDirty(since time: UInt64) -> FileContents? {
     state.withLock { state in
-      guard let oldest = state.dirtySince.min(by: { $0.value < $1.value }), oldest.value <= time
-      else { return nil }
-      return state.files[oldest.key]
+      state.dirty.oldest(since: time).flatMap { state.files[$0] }
     }
   }
 
@@ -193,7 +190,7 @@ final class ContentStore: Sendable {
     let isMuch = dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2
     let now = engine.media.clocks.monotonicNanoseconds()
     let long = now > Self.dirtyNanosecondsMax ? now - Self.dirtyNanosecondsMax : 0
-    if let file = oldestDirty(before: isMuch ? .max : long) { return file.writeBack() }
+    if let file = oldestDirty(since: isMuch ? .max : long) { return file.writeBack() }
     waiting.withLock { _ = waiting.wait(nanoseconds: nanoseconds) }
   }
 
@@ -234,6 +231,6 @@ extension ContentStore.State {
   }
 
   fileprivate mutating func forgetIfUnused(_ file: FileID) {
-    if users[file] == nil, dirtySince[file] == nil { files[file] = nil }
+    if users[file] == nil, !dirty.contains(file) { files[file] = nil }
   }
 }

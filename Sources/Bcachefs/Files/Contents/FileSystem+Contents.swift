@@ -144,15 +144,18 @@ extension FileSystem {
     return try gate.passing { () throws(VolumeError) in try body(contents) }
   }
 
-  /// What is not written of a file that is about to take another one's name: who finds the name
-  /// after a crash finds what was written to the file before.
-  func flushBeforeRename(_ name: [UInt8], in parent: FileID) throws(VolumeError) {
-    guard contents.dirtyByteCount > 0 else { return }
-    let id: FileID
-    do throws(VolumeError) { id = try lookup(name, in: parent).id } catch {
-      guard error.code == .notFound else { throw error }
-      return
-    }
+  /// Writes what is not written of a file that is about to replace another one: who finds the name
+  /// after a crash finds what was written to the file before (`bch2_rename2`). Where nothing is
+  /// replaced there is nothing that could be lost.
+  func flushBeforeReplace(_ new: NamedPlace, by old: NamedPlace) throws(VolumeError) {
+    guard contents.dirtyByteCount > 0, try find(new) != nil, let id = try find(old) else { return }
     contents.find(id)?.writeBack()
+  }
+
+  private func find(_ place: NamedPlace) throws(VolumeError) -> FileID? {
+    do throws(VolumeError) { return try lookup(place.name, in: place.parent).id } catch {
+      guard error.code == .notFound else { throw error }
+      return nil
+    }
   }
 }

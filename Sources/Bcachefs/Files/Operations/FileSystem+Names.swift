@@ -206,7 +206,7 @@ extension FileSystem {
     let (old, new) = (
       NamedPlace(parent: parent, name: name), NamedPlace(parent: newParent, name: newName)
     )
-    if !flags.contains(.noReplace) { try flushBeforeRename(name, in: parent) }
+    if !flags.contains(.noReplace) { try flushBeforeReplace(new, by: old) }
     let removed = try engine.run("rename") { (transaction) throws(TransactionError) in
       let removed = try transaction.rename(old, to: new, flags, whiteout: whiteout, setting)
       try transaction.commit()
