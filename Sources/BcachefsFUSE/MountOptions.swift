@@ -59,6 +59,8 @@ public struct MountOptions: Sendable, Hashable {
     .journalTransactionNames, .gcReservePercent, .gcReserveBytes, .shardInodeNumbers,
     .inodes32bit, .discard,
   ]
+  /// Volume options that decide how a volume is checked before it is mounted.
+  private static let checkingOptions: [VolumeOption] = [.fsck, .fixErrors]
   /// Volume options that ask for what reading without a write is anyway.
   private static let fulfilledOptions: [VolumeOption] = [
     .readOnly, .nochanges, .noexcl, .verbose, .acl,
@@ -75,6 +77,16 @@ public struct MountOptions: Sendable, Hashable {
     ("no_splitbrain_check", "take members that disagree about which of them went on alone"),
     ("sb=SECTOR", "where the superblock is"),
     (
+      "fsck",
+      "check all metadata first, as fsck -n does; a volume with errors is mounted with ro, or with "
+        + "fix_errors=no"
+    ),
+    ("nochanges", "the same as ro"),
+    (
+      "compression=, nocow, ...",
+      "options of the volume, as bcachefs format --help tells them, for as long as it is mounted"
+    ),
+    (
       "allow_other", "let other users look, as far as permissions let them; if root mounts they may"
     ),
     ("noallow_other", "let nobody else look"),
@@ -86,6 +98,7 @@ public struct MountOptions: Sendable, Hashable {
   public var optionsWithoutEffect: [String] {
     volumeOptions.definedOptions.filter {
       !Self.openingOptions.contains($0) && !Self.fulfilledOptions.contains($0)
+        && !Self.checkingOptions.contains($0)
         && (isReadOnly || !Self.writingOptions.contains($0))
     }.map(\.name)
   }
@@ -113,7 +126,12 @@ public struct MountOptions: Sendable, Hashable {
       case .nothing: break
       }
     }
-    if volumeOptions.isOn(.readOnly) { isReadOnly = true }
+    if volumeOptions.isOn(.readOnly) || volumeOptions.isOn(.nochanges) { isReadOnly = true }
+  }
+
+  /// What is to be done about what a check finds.
+  public var fixErrors: FixErrorsAnswer {
+    FixErrorsAnswer(rawValue: UInt8(truncatingIfNeeded: volumeOptions[.fixErrors]))
   }
 
   private static func required(

@@ -35,13 +35,14 @@ internal import Testing
     #expect(try list("ro", "rw") == "rw")
     #expect(try list("rw,ro") == "ro")
     #expect(try list("read_only") == "ro")
+    #expect(try list("rw,nochanges") == "ro")
   }
 
   @Test func whatHasNoEffectIsNamed() throws {
     func names(_ list: String) throws -> [String] {
       try MountOptions(parsing: [list]).optionsWithoutEffect
     }
-    #expect(try names("compression=lz4,fsck") == ["fsck"])
+    #expect(try names("compression=lz4,norecovery,fsck,fix_errors=no") == ["norecovery"])
     #expect(try names("ro,compression=lz4").contains("compression"))
   }
 

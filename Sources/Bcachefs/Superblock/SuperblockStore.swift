@@ -217,9 +217,9 @@ final class SuperblockStore: @unchecked Sendable {
   // MARK: What is counted between writes
 
   /// Counts a finding of a check; durable with the next write.
-  func recordFinding(_ id: FsckErrorID) {
+  func recordFinding(_ id: FsckErrorID, count: UInt64 = 1) {
     let time = Self.seconds(clocks)
-    findings.withLock { $0.record(id, time: time) }
+    findings.withLock { $0.record(id, count: count, time: time) }
   }
 
   /// Findings since the volume was made.

@@ -14,6 +14,7 @@
 
 internal import Bcachefs
 internal import BcachefsFUSE
+internal import BcachefsFormat
 internal import Synchronization
 
 #if canImport(Glibc)
@@ -158,6 +159,7 @@ enum MountRun {
         VolumeSources(parsing: source), options: options.volumeOptions, unlock: unlock,
         onDamage: log.add)
     }
+    _ = try MountCheck.run(volume, options, log: log.add)
     for line in volume.warnings { log.add(line) }
     let mount = try Mount(volume, source: source, directory: directory, options: options)
     try mount.serve(log: log.add, becameReady: becameReady)
@@ -175,7 +177,15 @@ enum MountRun {
       settings.onDamage = log.add
       let sources = try VolumeSources(parsing: source)
       return try ClosingMount.waiting(for: source) { () throws(VolumeError) in
-        try FileSystem.open(sources, settings)
+        var findings: [FsckErrorID: Int] = [:]
+        if options.volumeOptions.isOn(.fsck) {
+          findings = try MountCheck.run(
+            Volume.open(sources, options: options.volumeOptions, unlock: unlock), options,
+            log: log.add)
+        }
+        let system = try FileSystem.open(sources, settings)
+        system.recordFindings(findings)
+        return system
       }
     }
     for line in system.warnings { log.add(line) }
@@ -199,9 +209,16 @@ enum MountRun {
     _ body: (UnlockSource) throws(VolumeError) -> Opened
   ) throws(VolumeError) -> Opened {
     let canAsk = how == .ask && Terminal.inputIsTerminal
+    // A volume that is checked first is opened twice.
+    let answer = Mutex<String?>(nil)
+    let ask = { @Sendable (prompt: String) -> String? in
+      answer.withLock { answer in
+        if answer == nil { answer = VolumeOperand.ask(prompt) }
+        return answer
+      }
+    }
     let unlock = UnlockSource(
-      passphraseFile: options.passphraseFile,
-      ask: canAsk ? { @Sendable in VolumeOperand.ask($0) } : nil)
+      passphraseFile: options.passphraseFile, ask: canAsk ? ask : nil)
     while true {
       do throws(VolumeError) {
         return try body(unlock)

@@ -103,13 +103,15 @@ public struct ErrorsSection: SuperblockSectionContents {
   }
 
   /// Counts one more finding (`bch2_sb_error_count`).
-  public mutating func record(_ id: FsckErrorID, time: UInt64) {
+  public mutating func record(_ id: FsckErrorID, count: UInt64 = 1, time: UInt64) {
+    let most = ErrorCount.Layout.count.max
     if let index = counts.firstIndex(where: { $0.id == id }) {
-      counts[index].count = min(counts[index].count + 1, ErrorCount.Layout.count.max)
+      let (sum, overflow) = counts[index].count.addingReportingOverflow(count)
+      counts[index].count = overflow ? most : min(sum, most)
       counts[index].lastErrorTime = time
       return
     }
     let place = counts.firstIndex { $0.id.rawValue > id.rawValue } ?? counts.count
-    counts.insert(ErrorCount(id: id, count: 1, lastErrorTime: time), at: place)
+    counts.insert(ErrorCount(id: id, count: min(count, most), lastErrorTime: time), at: place)
   }
 }

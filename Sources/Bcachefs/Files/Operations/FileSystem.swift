@@ -138,6 +138,12 @@ public final class FileSystem: Sendable {
     if let lost = contents.takeFailure() { throw lost }
   }
 
+  /// Counts what a check found before the volume was opened in its superblock: durable when the
+  /// volume is closed, or its superblock is written for another reason.
+  public func recordFindings(_ counts: [FsckErrorID: Int]) {
+    for (id, count) in counts { engine.store.recordFinding(id, count: UInt64(max(count, 0))) }
+  }
+
   private func closeDevices(_ report: (DeviceError) -> Void) {
     for device in engine.media.devices {
       do throws(DeviceError) { try device?.close() } catch { report(error) }
