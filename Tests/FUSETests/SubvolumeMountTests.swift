@@ -45,6 +45,26 @@ struct SubvolumeMountTests {
     }
   }
 
+  @Test func subvolumesGoAsDirectoriesWhenTheyAreEmpty() throws {
+    try run(
+      """
+      "$BCACHEFS" subvolume create sub sub/inner
+      mkdir sub/directory
+      echo text >sub/directory/file
+      ! rmdir sub 2>error
+      grep -q "not empty" error
+      ! rm -d sub/directory 2>/dev/null
+      "$BCACHEFS" subvolume snapshot -r sub snap
+      ! rm -rf snap 2>error
+      grep -q "Read-only" error
+      rm -r sub
+      [ ! -e sub ] && [ "$(cat snap/directory/file)" = text ]
+      "$BCACHEFS" subvolume create sub
+      rmdir sub
+      [ ! -e sub ]
+      """, again: "[ ! -e sub ] && [ -e snap/directory/file ]")
+  }
+
   @Test func whatTheCommandMakesAndDeletesIsSeenAtOnce() throws {
     try run(
       """

@@ -165,12 +165,13 @@ extension Transaction {
 
   /// Takes a subvolume's name away, and marks it as unlinked.
   ///
+  /// - Parameter onlyIfEmpty: Only one whose root directory has no names in it.
   /// - Returns: its number.
   /// - Throws: `.notFound` where there is no such name, or it is not that of a subvolume;
   ///   `.notEmpty` for one with subvolumes in it; `.notPermitted` for a directory that is immutable
   ///   or may only grow; what `directoryToChange` throws.
   func removeSubvolume(
-    _ name: [UInt8], from parent: FileID, _ setting: OperationSetting
+    _ name: [UInt8], from parent: FileID, onlyIfEmpty: Bool, _ setting: OperationSetting
   ) throws(TransactionError) -> UInt32 {
     var directory = try directoryToChange(parent)
     guard !directory.inode.flags.contains(.append) else {
@@ -186,6 +187,9 @@ extension Transaction {
       .subvolumeChildren, from: BPos(UInt64(id), 0), upTo: BPos(UInt64(id), .max, .max), .intent)
     guard child == nil else {
       throw .failed(VolumeError(.notEmpty, "there are subvolumes in it"))
+    }
+    if onlyIfEmpty, try !isEmpty(subvolume.inode, subvolume: id, subvolume.snapshot) {
+      throw .failed(VolumeError(.notEmpty))
     }
     try repointRoots(of: subvolume, id)
     var root = try inode(subvolume.inode, subvolume.snapshot, .intent)

@@ -168,10 +168,9 @@ extension FileSystem {
     try removeName(name, in: parent, removesDirectories: false)
   }
 
-  /// Removes an empty directory.
+  /// Removes an empty directory; the root of a subvolume with all that is left of the subvolume.
   ///
-  /// - Throws: `.notEmpty`, `.notFound`, `.notADirectory`, `.readOnly`, `.notPermitted`;
-  ///   `.unsupported` for the root of a subvolume.
+  /// - Throws: `.notEmpty`, `.notFound`, `.notADirectory`, `.readOnly`, `.notPermitted`.
   public func removeDirectory(_ name: [UInt8], in parent: FileID) throws(VolumeError) {
     try removeName(name, in: parent, removesDirectories: true)
   }
@@ -184,9 +183,10 @@ extension FileSystem {
       (transaction) throws(TransactionError) in
       let removed = try transaction.removeName(
         name, from: parent, removesDirectories: removesDirectories, setting)
-      try transaction.commit()
+      if removed != nil { try transaction.commit() }
       return removed
     }
+    guard let removed else { return try deleteSubvolume(name, in: parent, onlyIfEmpty: true) }
     try settle(removed)
   }
 

@@ -95,13 +95,17 @@ extension FileSystem {
   /// Deletes a subvolume, whatever is in it but other subvolumes. When it returns nobody finds it;
   /// its room comes free by and by. What somebody has open in it is gone too.
   ///
+  /// - Parameter onlyIfEmpty: Only one whose root directory has no names in it.
   /// - Throws: `.notFound` where there is no such name, or it is not that of a subvolume;
   ///   `.notEmpty` for one with subvolumes in it; `.notADirectory`, `.readOnly`, `.notPermitted`.
-  public func deleteSubvolume(_ name: [UInt8], in parent: FileID) throws(VolumeError) {
+  public func deleteSubvolume(
+    _ name: [UInt8], in parent: FileID, onlyIfEmpty: Bool = false
+  ) throws(VolumeError) {
     let setting = setting()
     try gate.alone { () throws(VolumeError) in
       let id = try engine.run("subvolume_delete") { (transaction) throws(TransactionError) in
-        let id = try transaction.removeSubvolume(name, from: parent, setting)
+        let id = try transaction.removeSubvolume(
+          name, from: parent, onlyIfEmpty: onlyIfEmpty, setting)
         try transaction.commit()
         return id
       }

@@ -25,22 +25,21 @@ extension Transaction {
   /// Takes a name from a file, or from an empty directory.
   ///
   /// - Parameter removesDirectories: Whether a directory is asked for, or anything else.
+  /// - Returns: nil, and nothing is changed, for the root of a subvolume: it goes as one.
   /// - Throws: `.notFound`; `.isADirectory` and `.notADirectory` where the other is asked for;
-  ///   `.notEmpty`; `.notPermitted` for what is immutable or may only grow; `.unsupported` for a
-  ///   subvolume; and what `directoryToChange` throws.
+  ///   `.notEmpty`; `.notPermitted` for what is immutable or may only grow; and what
+  ///   `directoryToChange` throws.
   func removeName(
     _ name: [UInt8], from parent: FileID, removesDirectories: Bool, _ setting: OperationSetting
-  ) throws(TransactionError) -> RemovedName {
+  ) throws(TransactionError) -> RemovedName? {
     var directory = try directoryToChange(parent)
     guard !directory.inode.flags.contains(.append) else {
       throw .failed(VolumeError(.notPermitted))
     }
     let found = try self.name(name, in: directory, .intent)
     guard case .inode(let number) = found.target else {
-      throw .failed(
-        removesDirectories
-          ? VolumeError(.unsupported, "the root of a subvolume is not removed as a directory")
-          : VolumeError(.isADirectory))
+      guard removesDirectories else { throw .failed(VolumeError(.isADirectory)) }
+      return nil
     }
     var inode = try inode(number, directory.snapshot, .intent)
     guard inode.isDirectory == removesDirectories else {
