@@ -30,13 +30,16 @@ extension VolumeCheck {
     var history = InodeHistory()
     let deleted = BTreeCursor(forest, .deletedInodes)
     try forEachKey(of: .inodes) { (found) throws(VolumeError) in
-      guard let place = existingPlace(of: found) else { return }
+      let place = existingPlace(of: found)
+      guard let anyPlace = place ?? anyPlace(of: found.key.position.snapshot) else { return }
       if history.number != found.key.position.offset {
         history.number = found.key.position.offset
         history.oldest = nil
         history.places.removeAll(keepingCapacity: true)
       }
       guard let inode = found.inode.map(withOwnSubvolume) else { return }
+      // Versions that are on their way out count as descendants as long as they are there.
+      guard let place else { return history.places.append(anyPlace) }
       let oldest = history.oldest ?? oldestVersion(of: inode)
       history.oldest = oldest
       checkInode(inode, oldest, place, history.places, deleted)

@@ -106,7 +106,8 @@ extension VolumeCheck {
     var count = 0
     try forEachSubvolume { (_, _, _) in count += 1 }
     var paths = KnownPaths(count, limit: options.memoryBytes)
-    try forEachSubvolume { (_, id, _) throws(VolumeError) in
+    try forEachSubvolume { (_, id, own) throws(VolumeError) in
+      guard !own.isUnlinked else { return }
       let end = try followPath(from: PathPlace(UInt64(id)), &paths) { place in
         guard place.number != UInt64(Subvolume.root) else { return .top }
         guard let id = UInt32(exactly: place.number), let own = subvolume(id) else {

@@ -105,6 +105,10 @@ final class VolumeCheck {
   private var steps = 0
   private var progress: PassProgress
   private var knownPlace: SnapshotPlace?
+  /// Which snapshots nobody needs any more: what is left in them is deleted when the volume is
+  /// opened for changes, some of it may be already, and nobody sees it.
+  private lazy var snapshotPlan = SnapshotPlan(
+    volume.snapshots, unlinked: unlinkedSubvolumes(), descendantsMax: .max)
 
   init(_ volume: Volume, _ options: CheckOptions, _ events: CheckEvents) {
     self.volume = volume
@@ -148,13 +152,29 @@ final class VolumeCheck {
     found.withValue { BKeyValue.text(key: found.key, value: $0, context: context) }
   }
 
-  /// Where a snapshot is in the tree; nil if it does not exist.
+  /// Where a snapshot is in the tree; nil if it does not exist, or is on its way out.
   func place(of snapshot: UInt32) -> SnapshotPlace? {
     if let knownPlace, knownPlace.id == snapshot { return knownPlace }
-    guard let range = volume.snapshots.places(of: snapshot) else { return nil }
-    let place = SnapshotPlace(id: snapshot, range: range)
+    guard !snapshotPlan.isDead(snapshot), let place = anyPlace(of: snapshot) else { return nil }
     knownPlace = place
     return place
+  }
+
+  /// The same for those on their way out, too.
+  func anyPlace(of snapshot: UInt32) -> SnapshotPlace? {
+    volume.snapshots.places(of: snapshot).map { SnapshotPlace(id: snapshot, range: $0) }
+  }
+
+  private func unlinkedSubvolumes() -> Set<UInt32> {
+    let cursor = BTreeCursor(forest, .subvolumes)
+    var result: Set<UInt32> = []
+    while let found = cursor.nextReadable() {
+      guard found.key.type == .subvolume, let id = UInt32(exactly: found.key.position.offset),
+        found.withValue({ try? Subvolume(decoding: $0) })?.isUnlinked == true
+      else { continue }
+      result.insert(id)
+    }
+    return result
   }
 
   // MARK: - Walks

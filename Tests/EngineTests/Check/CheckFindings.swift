@@ -36,12 +36,16 @@ enum CheckedFiles {
   static let passes = Set(Volume.checkPasses.drop { $0 != .checkSubvols })
 }
 
-/// The check finds nothing to say about what is on a device, as it is, but for files.
-func expectSound(_ image: SimulatedDevice, _ comment: Comment = "") throws {
+/// The check finds nothing to say about what is on a device, as it is.
+///
+/// - Parameter ofFiles: Not about files either.
+func expectSound(
+  _ image: SimulatedDevice, _ comment: Comment = "", ofFiles: Bool = true
+) throws {
   let device = try BlockDevice.open(simulated: image, mode: .readOnly)
   defer { try? device.close() }
   let findings = try Volume(media: VolumeOpener.open(devices: [device]))
-    .findings(ofFiles: false)
+    .findings(ofFiles: ofFiles)
   #expect(
     findings.isEmpty,
     "\(comment): \(findings.count)\n\(findings.prefix(6).joined(separator: "\n"))")
