@@ -125,8 +125,7 @@ extension FileContents {
       try writeWindowsHeld(range)
       let options = try dataOptions()
       try engine.allocate(
-        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512,
-        replicas: options.replicas)
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options)
       if !keepsSize { try extend(to: range.upperBound) }
     }
   }
@@ -153,8 +152,7 @@ extension FileContents {
       try clear(range)
       let options = try dataOptions()
       try engine.allocate(
-        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512,
-        replicas: options.replicas)
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options)
       if keepsSize {
         try engine.setSize(of: file, atLeast: 0, time: now)
       } else {
