@@ -5,6 +5,7 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
+internal import FileModel
 internal import Synchronization
 internal import TestSupport
 internal import Testing
@@ -311,6 +312,41 @@ internal import Testing
     try letGo(files)
   }
 
+  /// A key that contradicts what its bucket says leads no write there.
+  @Test(arguments: [DataType.sb, .journal, .btree, .user])
+  func whatABucketDoesNotSayIsNotWrittenOver(type: DataType) throws {
+    let setting = Self.settings[0]
+    let devices = try setting.format()
+    let files = try open(setting, devices)
+    let id = try files.makeFile("data")
+    let old = bytes(16 << 10, 1)
+    try files.write(id, old.rawBytes, at: 0)
+    try files.sync()
+    let place = try #require(try files.places(of: id).first?.pointers.first)
+    let bucket = BPos(UInt64(place.device), place.offset / 128)
+    try files.engine.run("test_damage") { (transaction) throws(TransactionError) in
+      var alloc = try transaction.bucket(bucket, .intent)
+      // Of user data it is another generation's.
+      if type == .user { alloc.generation &+= 1 } else { alloc.dataType = type.rawValue }
+      transaction.put(
+        .alloc, .allocV4, bucket, AllocV4.encodedU64s, flags: .noTriggers
+      ) { alloc.encode(into: &$0) }
+      try transaction.commit()
+    }
+    do throws(VolumeError) {
+      try files.write(id, bytes(16 << 10, 2).rawBytes, at: 0)
+      try files.fsync(id)
+    } catch {
+      #expect(error.code == .corrupt)
+    }
+    var found = [UInt8](repeating: 0, count: old.count)
+    var span = found.mutableRawBytes
+    let device = try #require(files.engine.media.device(place.device))
+    try device.read(into: &span, atByte: place.offset * 512)
+    expectSame(found, old, "\(type):")
+    try letGo(files)
+  }
+
   // MARK: - Moving
 
   /// All buckets of files are emptied over and over while they are overwritten in place.
@@ -532,6 +568,56 @@ internal import Testing
       #expect(wrong == [], comment)
       try again.close()
       try setting.expectSound(images, comment)
+    }
+  }
+
+  /// What is written over is nobody else's after a crash either, when what made it the file's own
+  /// was not made durable: the deletion of a snapshot that saw it.
+  @Test func aSnapshotThatACrashBringsBackIsAsItWas() throws {
+    let setting = Self.settings[0]
+    let devices = try setting.format(recorded: true)
+    let files = try open(setting, devices)
+    let id = try files.makeFile("data")
+    let old = bytes(64 << 10, 1)
+    try files.write(id, old.rawBytes, at: 0)
+    let name = Array("snapshot".utf8)
+    let snapshot = try files.createSnapshot(of: 1, as: name, in: files.root)
+    try files.sync()
+    let places = try files.places(of: id)
+    try files.deleteSubvolume(name, in: files.root)
+    try files.cleanSnapshots()
+    try files.write(id, bytes(64 << 10, 2).rawBytes, at: 0)
+    try files.writeOut(id)
+    #expect(try files.places(of: id).bySector == places.bySector)
+    let image = devices[0].crashImage(.all)
+    try letGo(files)
+    let again = try open(setting, [image], seed: 2)
+    let copy = FileID(subvolume: snapshot.id.subvolume, inode: id.inode)
+    if try again.names(of: again.root).contains(where: { $0.name == name }) {
+      try expectContents(of: copy, old, again)
+    }
+    try again.close()
+  }
+
+  /// The same where extents were moved within the file.
+  @Test func aRangeThatACrashBringsBackIsAsItWas() throws {
+    let setting = Self.settings[0]
+    let devices = try setting.format(recorded: true)
+    let files = try open(setting, devices)
+    let id = try files.makeFile("data")
+    let old = bytes(256 << 10, 1)
+    try files.write(id, old.rawBytes, at: 0)
+    try files.sync()
+    try files.change(id, 0..<64 << 10, .collapse)
+    let new = bytes(64 << 10, 9)
+    try files.write(id, new.rawBytes, at: 0)
+    try files.writeOut(id)
+    let image = devices[0].crashImage(.all)
+    try letGo(files)
+    try setting.withVolume([image]) { volume in
+      let found = try volume.allBytes(of: id)
+      let isCollapsed = found.count < old.count
+      expectSame(found, isCollapsed ? new + old[(128 << 10)...] : old)
     }
   }
 

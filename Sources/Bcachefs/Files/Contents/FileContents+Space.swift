@@ -207,6 +207,10 @@ extension FileContents {
       try writeWindowsHeld(Self.toTheEnd)
       try engine.shift(
         file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
+      // What is written over next must not be found where it was before after a crash.
+      if try dataOptions().isWrittenInPlace {
+        try engine.journal.flush(upTo: engine.journal.currentSequence)
+      }
       setSize(new, time: nil)
     }
   }
