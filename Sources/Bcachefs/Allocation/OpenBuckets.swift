@@ -14,7 +14,8 @@
 //      be wanted.
 // Invariants
 //   (1) No bucket is given out twice while it is open.
-//   (2) The last buckets of a device are left to those who are more urgent (`reservedBuckets`).
+//   (2) None is given out that somebody still writes to in place (Data/InPlace/NocowLocks.swift).
+//   (3) The last buckets of a device are left to those who are more urgent (`reservedBuckets`).
 // Locks: `state` is a leaf, and not held while btrees are read.
 // Source: alloc_foreground.c (`struct open_bucket`, bch2_bucket_alloc_trans,
 // bch2_open_bucket_to_partial).
@@ -220,7 +221,8 @@ extension Transaction {
         guard !engine.openBuckets.contains(position) else { continue }
         _ = try self.device(ofBucket: position)
         let alloc = try self.bucket(position, .read)
-        guard alloc.isFree, alloc.journalSeq <= flushed, engine.openBuckets.tryHold(position)
+        guard alloc.isFree, alloc.journalSeq <= flushed, !engine.nocowLocks.contains(position),
+          engine.openBuckets.tryHold(position)
         else { continue }
         return (position, alloc.generation)
       }

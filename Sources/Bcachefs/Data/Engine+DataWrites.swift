@@ -16,9 +16,10 @@ extension Engine {
     var good: [ExtentPtr] = []
     for place in places {
       guard let device = media.device(place.device) else { continue }
-      unflushed.add(place.device)
       do throws(DeviceError) {
         try device.write(bytes, atByte: place.offset * 512)
+        // Not before: a flush that begins meanwhile does not cover it.
+        unflushed.add(place.device)
         good.append(place)
       } catch {
         failures.noteWriteError(on: place.device)

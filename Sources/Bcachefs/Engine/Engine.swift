@@ -9,7 +9,8 @@
 // Invariants
 //   (1) Once `failure` is set nothing is written any more, and every transaction fails with it.
 // Locks, from the first taken to the last: locks of nodes; the journal's; those of caches, queues
-// and counters. Nothing waits with a lock of a node, nothing does I/O with any.
+// and counters. Nothing waits with a lock of a node, nothing does I/O with any of these; before
+// them come those of buckets that are written to in place, or emptied (NocowLocks.swift).
 // Source: `struct bch_fs`.
 
 internal import BcachefsFormat
@@ -31,6 +32,7 @@ final class Engine: Sendable {
   let writeBuffer: WriteBuffer
   let allocator: any NodePlaces
   let openBuckets: OpenBuckets
+  let nocowLocks = NocowLocks()
   let writePoints: WritePoints
   let usage: SpaceUsage
   let targets: DataTargets

@@ -41,6 +41,7 @@ extension Engine {
       ("write buffer", writeBufferState.text), ("transactions", Self.text(runningTransactions())),
       ("open buckets", Self.text(openBucketStates)),
       ("write points", Self.text(writePointStates)), ("copygc", copygcState.text),
+      ("nocow locks", Self.text(nocowLocks.counts)),
       ("counters", countersText), ("time stats", timesText),
     ]
     for (title, text) in parts {
@@ -55,6 +56,10 @@ extension Engine {
     var out = TextPrinter()
     for transaction in transactions { transaction.print(into: &out) }
     return out.text
+  }
+
+  static func text(_ locks: (writing: Int, moving: Int)) -> String {
+    "buckets written to in place: \(locks.writing)\nbuckets that are moved: \(locks.moving)\n"
   }
 
   static func text(_ buckets: [OpenBucketState]) -> String {

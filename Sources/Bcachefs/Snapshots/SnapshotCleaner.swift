@@ -11,6 +11,9 @@
 // Invariants
 //   (1) Who reads a subvolume or snapshot sees the same, whatever is cleaned up meanwhile.
 //   (2) After each step the driver's fsck has nothing to say.
+//   (3) No key moves to a living snapshot before it is on disk that the others which saw it are
+//       deleted: whoever has it alone may write over its data in place, and a crash must not bring
+//       them back.
 // Locks: the gate is closed for each node that goes; else as all transactions.
 // Source: snapshot.c (bch2_delete_dead_snapshots).
 
@@ -56,6 +59,7 @@ final class SnapshotCleaner: Sendable {
       // Where a node cannot go, though all that was in it did, there is no use in trying again.
       guard !plan.isEmpty, nodes != before else { return }
       before = nodes
+      try engine.journal.flush(upTo: engine.journal.currentSequence)
       let isDone = try engine.cleanKeys(plan, until: shouldStop)
       try deleteUnreachableFiles()
       guard isDone else { return }

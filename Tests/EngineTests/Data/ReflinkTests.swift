@@ -195,6 +195,31 @@ internal import Testing
     try expectSound(disk.device)
   }
 
+  /// Who copies and who takes snapshots do not wait for each other for ever.
+  @Test func copiesWhileSnapshotsAreTaken() throws {
+    let disk = try OpenFileSystem()
+    let files = try disk.open(withThreads: true)
+    let ids = try ["a", "b"].map { try files.makeFile($0) }
+    let bytes = [UInt8](repeating: 7, count: 64 << 10)
+    for id in ids { try files.write(id, bytes.rawBytes, at: 0) }
+    let root = files.root
+    onThreads(3) { index in
+      do throws(VolumeError) {
+        for step in 0..<(index == 2 ? 50 : 1000) {
+          if index == 2 {
+            _ = try files.createSnapshot(of: 1, as: Array("snap\(step)".utf8), in: root)
+            continue
+          }
+          _ = try files.copyRange(from: ids[index], 0..<8192, to: ids[1 - index], at: 16384)
+        }
+      } catch {
+        Issue.record("\(error)")
+      }
+    }
+    try files.close()
+    try expectSound(disk.device)
+  }
+
   /// Two threads copy between the same two files in both directions, and neither waits for ever.
   @Test func copiesInBothDirectionsAtOnce() throws {
     let disk = try OpenFileSystem()

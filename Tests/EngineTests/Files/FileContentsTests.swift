@@ -193,4 +193,35 @@ internal import Testing
     try setting.letGo(bare)
     try setting.expectSound(devices, "closed")
   }
+
+  /// Threads write to windows of one file, and flush it, while others do: nothing is forgotten.
+  @Test func whatIsWrittenBesideAFlushIsWrittenToo() throws {
+    let disk = try OpenFileSystem()
+    let files = try disk.open()
+    let id = try files.makeFile("data")
+    let window = UInt64(ContentWindow.byteCount)
+    let steps: UInt64 = 3000
+    onThreads(4) { thread in
+      do throws(VolumeError) {
+        for step in 1...steps {
+          let bytes = [UInt8](repeating: UInt8(step % 251), count: 100)
+          try files.write(id, bytes.rawBytes, at: UInt64(thread) * window)
+          if (step + UInt64(thread)) % 3 != 0 { try files.writeOut(id) }
+        }
+      } catch {
+        Issue.record("\(error)")
+      }
+    }
+    try files.sync()
+    #expect(files.contents.dirtyByteCount == 0)
+    #expect(files.engine.usage.promisedSectors == 0)
+    var found = [UInt8](repeating: 0, count: Int(3 * window) + 100)
+    var span = found.mutableRawBytes
+    #expect(try files.read(id, from: 0, into: &span) == span.byteCount)
+    for thread in 0..<4 {
+      #expect(found[thread * Int(window)] == UInt8(steps % 251), "thread \(thread)")
+    }
+    try files.close()
+    try expectSound(disk.device)
+  }
 }

@@ -17,6 +17,8 @@ struct DataOptions: Sendable {
   let atRest: ExtentRebalance
   /// Data is overwritten in place: so it is neither checksummed nor compressed.
   let isNocow: Bool
+  /// It is, unless the volume's options say that nobody does (`nocow_enabled`).
+  let isWrittenInPlace: Bool
 
   /// - Parameter inode: Whose options come before the volume's; nil for the volume's alone.
   init(_ options: VolumeOptions, key: EncryptionKey?, inode: Inode? = nil) {
@@ -27,6 +29,7 @@ struct DataOptions: Sendable {
       CompressionOption(rawValue: UInt8(truncatingIfNeeded: value(own, volume)))
     }
     isNocow = value(.nocow, .nocow) != 0
+    isWrittenInPlace = isNocow && options.isOn(.nocowEnabled)
     let foreground = compression(.compression, .compression)
     let background = compression(.backgroundCompression, .backgroundCompression)
     let rest = background.algorithm == CompressionKind.none ? foreground : background

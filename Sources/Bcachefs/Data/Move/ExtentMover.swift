@@ -14,7 +14,9 @@
 // Invariants
 //   (1) The old place is not given up before a commit leads to the new one.
 //   (2) Memory is that of one extent, at most a mebibyte where no checksum asks for more.
-// Locks: none is held while devices are at work. A mover belongs to one thread.
+//   (3) Nobody writes in place to the bucket that is emptied while an extent of it is moved.
+// Locks: the bucket's for moving (Data/InPlace/NocowLocks.swift); no other while devices are at
+// work. A mover belongs to one thread.
 // Source: data_update.c (bch2_data_update_init), move.c (bch2_move_extent).
 
 internal import BcachefsFormat
@@ -50,6 +52,14 @@ final class ExtentMover {
   ///   throw.
   func move(
     _ backpointer: Backpointer, from bucket: BPos, generation: UInt8
+  ) throws(VolumeError) -> MoveOutcome {
+    try engine.nocowLocks.whileMoving(bucket) { () throws(VolumeError) in
+      try moveLocked(backpointer, from: bucket, generation)
+    }
+  }
+
+  private func moveLocked(
+    _ backpointer: Backpointer, from bucket: BPos, _ generation: UInt8
   ) throws(VolumeError) -> MoveOutcome {
     let found = try engine.run("move_extent_read", watermark: .btreeCopygc) {
       (transaction) throws(TransactionError) in

@@ -23,8 +23,9 @@ final class ContentStore: Sendable {
     var files: [FileID: FileContents] = [:]
     /// How often each is open.
     var users: [FileID: Int] = [:]
-    /// Files with dirty blocks, and since when.
+    /// Files with dirty blocks, and since when; how many windows each has.
     var dirty = DirtyFiles()
+    var windows: [FileID: Int] = [:]
     /// The first that was lost since somebody asked.
     var failure: VolumeError?
     var writers: [FileWriter] = []
@@ -108,13 +109,15 @@ final class ContentStore: Sendable {
 
   // MARK: - Dirty contents
 
-  /// What is in memory of a file takes so many bytes more, or less.
-  ///
-  /// - Parameter isDirty: Whether something of it is not written.
-  func count(_ file: FileID, bytes delta: Int, isDirty: Bool) {
+  /// What is in memory of a file takes so many bytes, and windows, more or less.
+  /// Threads that change different windows come in any order, so it is counted here how many are
+  /// left.
+  func count(_ file: FileID, bytes delta: Int, windows change: Int) {
     if delta != 0 { dirtyBytes.wrappingAdd(delta, ordering: .relaxed) }
     state.withLock { state in
-      if !isDirty {
+      let count = (state.windows[file] ?? 0) + change
+      state.windows[file] = count > 0 ? count : nil
+      if count <= 0 {
         state.dirty.remove(file)
         state.forgetIfUnused(file)
       } else if !state.dirty.contains(file) {

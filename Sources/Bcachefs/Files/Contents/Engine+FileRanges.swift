@@ -5,7 +5,8 @@
 //   1. A file is cut off in one transaction where few extents go. Where there are more the
 //      logged_ops btree says what is being done, and the extents go some at a time: after a crash
 //      the rest is done when the volume is opened (Engine+LoggedOperations.swift).
-//   2. Allocating puts reservations where there is nothing: they hold a promise of room.
+//   2. Allocating puts reservations where there is nothing: they hold a promise of room. Where data
+//      is written in place it puts extents that say that nothing was written to them yet.
 //   3. A range is inserted or removed by the steps that would complete it after a crash.
 // Invariants
 //   (1) What is promised on disk was promised in memory before.
@@ -59,11 +60,11 @@ extension Engine {
 
   // MARK: - Reservations
 
-  /// Promises room for what is a hole in a range of sectors.
+  /// Promises room for what is a hole in a range of sectors, or takes it.
   ///
   /// - Throws: `.noSpace`, with the part before it done.
   func allocate(
-    _ file: FileID, _ range: Range<UInt64>, replicas: Int
+    _ file: FileID, _ range: Range<UInt64>, _ options: DataOptions
   ) throws(VolumeError) {
     var position = range.lowerBound
     while position < range.upperBound {
@@ -75,22 +76,76 @@ extension Engine {
       }
       guard let hole else { return }
       let count = min(UInt64(hole.count), Self.reservationMax)
-      let reservation = try usage.reserve(count, replicas: replicas)
-      var left = reservation
-      defer { usage.release(&left) }
-      position = hole.lowerBound + count
-      let value = HeapBuffer(byteCount: Reservation.encodedU64s * 8, alignment: 16)
-      var bytes = value.mutableBytes
-      Reservation(replicas: UInt8(truncatingIfNeeded: replicas)).encode(into: &bytes)
-      let key = BKey(
-        type: .reservation, position: BPos(0, position), size: UInt32(count),
-        valueU64s: Reservation.encodedU64s)
-      left.sectors = try run("fallocate") { (transaction) throws(TransactionError) in
-        transaction.promisedSectors = reservation.sectors
-        _ = try transaction.putFileExtent(file, key, value.bytes, InodeChange())
-        return transaction.promisedSectors
-      }
+      var reservation = try usage.reserve(count, replicas: options.replicas)
+      defer { usage.release(&reservation) }
+      let part = hole.lowerBound..<hole.lowerBound + count
+      position =
+        options.isWrittenInPlace
+        ? try takeRoom(file, part, options, &reservation)
+        : try promiseRoom(file, part, options, &reservation)
     }
+  }
+
+  /// Puts a reservation into a hole.
+  ///
+  /// - Returns: up to which sector.
+  private func promiseRoom(
+    _ file: FileID, _ hole: Range<UInt64>, _ options: DataOptions,
+    _ reservation: inout DiskReservation
+  ) throws(VolumeError) -> UInt64 {
+    let value = HeapBuffer(byteCount: Reservation.encodedU64s * 8, alignment: 16)
+    var bytes = value.mutableBytes
+    Reservation(replicas: UInt8(truncatingIfNeeded: options.replicas)).encode(into: &bytes)
+    let key = BKey(
+      type: .reservation, position: BPos(0, hole.upperBound), size: UInt32(hole.count),
+      valueU64s: Reservation.encodedU64s)
+    return try fill(file, key, value, &reservation)
+  }
+
+  /// Puts an extent into a hole, or its first part, that nothing is written to yet.
+  ///
+  /// - Returns: up to which sector.
+  private func takeRoom(
+    _ file: FileID, _ hole: Range<UInt64>, _ options: DataOptions,
+    _ reservation: inout DiskReservation
+  ) throws(VolumeError) -> UInt64 {
+    let found = try allocateSectors(
+      AllocationRequest(
+        sectors: UInt64(hole.count),
+        minSectors: min(UInt64(media.superblock.blockSizeSectors), UInt64(hole.count)),
+        replicas: options.replicas, target: targets.members(of: options.foregroundTarget)),
+      in: writePoints.user(file.inode))
+    defer { settle(found) }
+    let value = HeapBuffer(byteCount: BKey.maxValueU64s * 8, alignment: 16)
+    var bytes = value.mutableBytes
+    var writer = ExtentWriter()
+    do throws(FormatError) {
+      // What is only a cache would have nothing to give.
+      for var place in found.places where !place.isCached {
+        place.isUnwritten = true
+        try writer.append(place, to: &bytes)
+      }
+    } catch {
+      throw VolumeError(error)
+    }
+    let key = BKey(
+      type: .extent, position: BPos(0, hole.lowerBound + found.sectors),
+      size: UInt32(found.sectors), valueU64s: writer.encodedU64s)
+    return try fill(file, key, value, &reservation)
+  }
+
+  private func fill(
+    _ file: FileID, _ key: BKey, _ value: HeapBuffer, _ reservation: inout DiskReservation
+  ) throws(VolumeError) -> UInt64 {
+    let promised = reservation.sectors
+    let (end, left) = try run("fallocate") { (transaction) throws(TransactionError) in
+      transaction.promisedSectors = promised
+      let (end, _) = try transaction.putFileExtent(
+        file, key, value.bytes.extracting(first: key.valueByteCount), InodeChange())
+      return (end, transaction.promisedSectors)
+    }
+    reservation.sectors = left
+    return end
   }
 
   /// Sectors of a range of bytes that have room on devices which is free again when they are
@@ -119,7 +174,7 @@ extension Engine {
       let snapshot = try transaction.subvolume(file.subvolume).snapshot
       var walk = SnapshotWalk(.extents, file.inode, from: range.lowerBound + 1, snapshot: snapshot)
       while let found = try transaction.next(&walk), found.key.start.offset < range.upperBound {
-        if found.key.type != .reservation { return true }
+        if try found.hasData(self.media.entrySizes) { return true }
       }
       return false
     }

@@ -97,12 +97,12 @@ extension FileContents {
   /// Nothing of a window is needed any more.
   private func forget(_ number: UInt64, _ window: ContentWindow) {
     engine.usage.release(&window.reservation)
-    let (bytes, isDirty) = condition.withLock {
-      windows[number] = nil
+    let (bytes, isKnown) = condition.withLock {
+      let isKnown = windows.removeValue(forKey: number) != nil
       defer { window.countedBytes = 0 }
-      return (window.countedBytes, !windows.isEmpty)
+      return (window.countedBytes, isKnown)
     }
-    store.count(file, bytes: -bytes, isDirty: isDirty)
+    store.count(file, bytes: -bytes, windows: isKnown ? -1 : 0)
   }
 
   /// Forgets the blocks of windows that lie in a range of whole blocks: they are overwritten, or

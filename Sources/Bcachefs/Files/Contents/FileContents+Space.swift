@@ -125,8 +125,7 @@ extension FileContents {
       try writeWindowsHeld(range)
       let options = try dataOptions()
       try engine.allocate(
-        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512,
-        replicas: options.replicas)
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options)
       if !keepsSize { try extend(to: range.upperBound) }
     }
   }
@@ -153,8 +152,7 @@ extension FileContents {
       try clear(range)
       let options = try dataOptions()
       try engine.allocate(
-        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512,
-        replicas: options.replicas)
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options)
       if keepsSize {
         try engine.setSize(of: file, atLeast: 0, time: now)
       } else {
@@ -209,6 +207,10 @@ extension FileContents {
       try writeWindowsHeld(Self.toTheEnd)
       try engine.shift(
         file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
+      // What is written over next must not be found where it was before after a crash.
+      if try dataOptions().isWrittenInPlace {
+        try engine.journal.flush(upTo: engine.journal.currentSequence)
+      }
       setSize(new, time: nil)
     }
   }

@@ -247,7 +247,7 @@ final class FileContents: @unchecked Sendable {
       engine.usage.release(&promised)
       throw error
     }
-    let grown = condition.withLock {
+    let (grown, isNew) = condition.withLock {
       window.cover(blocks.lowerBound * blockBytes..<blocks.upperBound * blockBytes)
       let buffer = window.buffer
       var target = buffer.mutableBytes
@@ -255,14 +255,14 @@ final class FileContents: @unchecked Sendable {
       window.valid.insert(blocks)
       window.dirty.insert(blocks)
       window.reservation.sectors += promised.sectors
-      windows[number] = window
+      let isNew = windows.updateValue(window, forKey: number) == nil
       size = max(size, start + UInt64(end))
       if let time { self.time = time }
       let grown = window.buffer.byteCount - window.countedBytes
       window.countedBytes += grown
-      return grown
+      return (grown, isNew)
     }
-    store.count(file, bytes: grown, isDirty: true)
+    store.count(file, bytes: grown, windows: isNew ? 1 : 0)
   }
 
   /// Makes a block of a window valid: what the file has there, and zeros behind its end. The range

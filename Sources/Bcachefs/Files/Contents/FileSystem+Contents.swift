@@ -93,11 +93,12 @@ extension FileSystem {
     from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64
   ) throws(VolumeError) -> UInt64 {
     try checkRoom()
-    return try withContents(source) { (source) throws(VolumeError) in
-      try withContents(id) { (contents) throws(VolumeError) in
-        try self.contents.withRoom { () throws(VolumeError) in
-          try contents.copy(from: source, range, to: offset)
-        }
+    // Nobody passes the gate twice at a time: who wants to close it in between would wait for ever.
+    let from = try contents.open(source)
+    defer { contents.close(source) }
+    return try withContents(id) { (contents) throws(VolumeError) in
+      try self.contents.withRoom { () throws(VolumeError) in
+        try contents.copy(from: from, range, to: offset)
       }
     }
   }

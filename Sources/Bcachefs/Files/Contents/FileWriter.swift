@@ -12,9 +12,12 @@
 //   4. A copy that could not be written is left out; where that leaves none, the data goes to other
 //      devices.
 //   5. A last part so small that it fits into a key goes there (`inline_data`).
+//   6. Data of files with the option `nocow` goes to where theirs is already, as far as that may be
+//      written over (Data/InPlace); only the rest is written as all else.
 // Invariants
 //   (1) No key is committed before its data is written.
-//   (2) Nothing is ever written over: so a reader sees the old contents or the new ones.
+//   (2) Only in files with `nocow` anything is ever written over: of others a reader sees the old
+//       contents or the new ones.
 // Locks: none is held while devices are at work. A writer belongs to one thread at a time.
 // Source: io_write.c (bch2_write, __bch2_write, bch2_write_extent, bch2_write_data_inline).
 
@@ -39,7 +42,7 @@ final class FileWriter: @unchecked Sendable {
 
   init(_ engine: Engine) { self.engine = engine }
 
-  /// Writes whole blocks of a file.
+  /// Writes whole blocks of a file, whose range is the caller's.
   ///
   /// - Parameters:
   ///   - sector: The first one.
@@ -50,8 +53,34 @@ final class FileWriter: @unchecked Sendable {
     _ bytes: RawSpan, atSector sector: UInt64, _ write: FileWrite,
     _ reservation: inout DiskReservation
   ) throws(VolumeError) {
+    invariant(
+      bytes.byteCount % write.options.parameters.blockBytes == 0, "whole blocks are written")
+    // A file is cut off, and its last block gets its zeros, at once.
+    guard write.options.isWrittenInPlace, !write.change.cutsOff else {
+      return try writeNew(bytes, atSector: sector, write, &reservation)
+    }
+    var done = 0
+    while done < bytes.byteCount {
+      let start = sector + UInt64(done / 512)
+      switch try engine.writeInPlace(bytes.extracting(done...), atSector: start, write) {
+      case .written(let sectors): done += Int(sectors) * 512
+      case .refused(let sectors, let failure):
+        let end = done + Int(sectors) * 512
+        try writeNew(
+          bytes.extracting(done..<end), atSector: start, write, &reservation, after: failure)
+        done = end
+      }
+    }
+  }
+
+  /// Writes whole blocks to places that nobody uses.
+  ///
+  /// - Parameter failure: Of a device that was to have them.
+  private func writeNew(
+    _ bytes: RawSpan, atSector sector: UInt64, _ write: FileWrite,
+    _ reservation: inout DiskReservation, after failure: DeviceError? = nil
+  ) throws(VolumeError) {
     let parameters = write.options.parameters
-    invariant(bytes.byteCount % parameters.blockBytes == 0, "whole blocks are written")
     let start = sector * 512
     let length = min(UInt64(bytes.byteCount), write.change.size - min(write.change.size, start))
     if length > 0, length <= UInt64(parameters.inlineDataMaxBytes) {
@@ -62,7 +91,7 @@ final class FileWriter: @unchecked Sendable {
     while done < bytes.byteCount {
       let end = min(done + parameters.chunkMaxBytes, bytes.byteCount)
       done += try writeChunk(
-        bytes.extracting(done..<end), sector + UInt64(done / 512), write, &reservation)
+        bytes.extracting(done..<end), sector + UInt64(done / 512), write, &reservation, failure)
     }
   }
 
@@ -94,7 +123,7 @@ final class FileWriter: @unchecked Sendable {
   /// - Returns: how many bytes of it.
   private func writeChunk(
     _ plain: RawSpan, _ sector: UInt64, _ write: FileWrite,
-    _ reservation: inout DiskReservation
+    _ reservation: inout DiskReservation, _ failure: DeviceError?
   ) throws(VolumeError) -> Int {
     let parameters = write.options.parameters
     let isCopied = parameters.compression != nil || parameters.checksumType.isEncryption
@@ -112,7 +141,7 @@ final class FileWriter: @unchecked Sendable {
       replicas: write.options.replicas,
       target: engine.targets.members(of: write.options.foregroundTarget))
     if type.isCompressed { request.minSectors = request.sectors }
-    var failure: DeviceError?
+    var failure = failure
     while true {
       let found = try allocate(request, for: write.file, after: failure)
       defer { engine.settle(found) }
