@@ -61,9 +61,9 @@ extension Engine {
 
   /// Promises room for what is a hole in a range of sectors.
   ///
-  /// - Throws: `.noSpace`, with the part before it done.
+  /// - Throws: `.noSpace`, `.quotaExceeded`, with the part before it done.
   func allocate(
-    _ file: FileID, _ range: Range<UInt64>, replicas: Int
+    _ file: FileID, _ range: Range<UInt64>, replicas: Int, _ rule: QuotaRule
   ) throws(VolumeError) {
     var position = range.lowerBound
     while position < range.upperBound {
@@ -85,7 +85,7 @@ extension Engine {
       let key = BKey(
         type: .reservation, position: BPos(0, position), size: UInt32(count),
         valueU64s: Reservation.encodedU64s)
-      left.sectors = try run("fallocate") { (transaction) throws(TransactionError) in
+      left.sectors = try run("fallocate", quotas: rule) { (transaction) throws(TransactionError) in
         transaction.promisedSectors = reservation.sectors
         _ = try transaction.putFileExtent(file, key, value.bytes, InodeChange())
         return transaction.promisedSectors
@@ -110,6 +110,29 @@ extension Engine {
         sectors += min(found.key.position.offset, end) - max(found.key.start.offset, start)
       }
       return sectors
+    }
+  }
+
+  /// Sectors of ranges of bytes of a file that count for nobody, and for whom they would; nil where
+  /// nothing of the file is counted.
+  func unallocatedSectors(
+    of file: FileID, _ ranges: [Range<UInt64>], _ quotas: Quotas
+  ) throws(VolumeError) -> (ids: QuotaIDs, sectors: UInt64)? {
+    try run("quota_promise") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      guard quotas.isCounted(snapshot) else { return nil }
+      let ids = QuotaIDs(try transaction.inode(file.inode, snapshot))
+      var sectors: UInt64 = 0
+      for range in ranges {
+        let (start, end) = (range.lowerBound / 512, range.upperBound / 512)
+        sectors += end - start
+        var walk = SnapshotWalk(.extents, file.inode, from: start + 1, snapshot: snapshot)
+        while let found = try transaction.next(&walk), found.key.start.offset < end {
+          guard found.key.type.isAllocation else { continue }
+          sectors -= min(found.key.position.offset, end) - max(found.key.start.offset, start)
+        }
+      }
+      return (ids, sectors)
     }
   }
 

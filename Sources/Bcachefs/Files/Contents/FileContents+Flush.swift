@@ -96,7 +96,7 @@ extension FileContents {
 
   /// Nothing of a window is needed any more.
   private func forget(_ number: UInt64, _ window: ContentWindow) {
-    engine.usage.release(&window.reservation)
+    engine.release(&window.reservation)
     let (bytes, isDirty) = condition.withLock {
       windows[number] = nil
       defer { window.countedBytes = 0 }
