@@ -132,7 +132,8 @@ extension FileServer {
       var creation = FileCreation(.directory, permissions: 0o777)
       creation.umask = UInt16(truncatingIfNeeded: asked.umask)
       (creation.uid, creation.gid) = (caller.uid, caller.gid)
-      _ = try system.createSubvolume(asked.name, in: directory, creation)
+      _ = try system.createSubvolume(
+        asked.name, in: directory, creation, quotas: caller.uid == 0 ? .exempt : .enforced)
     case .snapshot, .readOnlySnapshot:
       let root = try system.attributes(of: system.root(ofSubvolume: asked.source))
       guard caller.uid == 0 || root.inode.uid == caller.uid else {
