@@ -104,6 +104,8 @@ extension FileServer {
         answerLater(waiting.request, asked, caller, in: file, node)
       }
       if !isTaken { request.fail(EINTR) }
+    case FileFlags.getCommand: getFlags(request, of: node)
+    case FileFlags.setCommand: setFlags(request, of: node, argument)
     default: request.fail(ENOTTY)
     }
   }
@@ -155,7 +157,7 @@ extension FileServer {
 
 extension Request {
   /// Success of an ioctl, with what comes out.
-  fileprivate func reply(result bytes: [UInt8]) {
+  func reply(result bytes: [UInt8]) {
     _ = unsafe bytes.withUnsafeBytes { bytes in
       unsafe fuse_reply_ioctl(handle, 0, bytes.baseAddress, bytes.count)
     }

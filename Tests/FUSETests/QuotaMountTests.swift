@@ -68,6 +68,90 @@ struct QuotaMountTests {
     }
   }
 
+  /// Gives files projects, as root and as their owner.
+  private static let projects = """
+    import errno, fcntl, os, struct, sys
+    sys.stdout.reconfigure(line_buffering=True)
+    os.chdir(os.environ['MOUNT'])
+    GET, SET = 0x801c581f, 0x401c5820
+    def get(path):
+        file = os.open(path, os.O_RDONLY)
+        found = struct.unpack('<IIIII8x', fcntl.ioctl(file, GET, bytes(28)))
+        os.close(file)
+        return hex(found[0]), found[3]
+    def set(path, flags, project):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(file, SET, struct.pack('<IIIII8x', flags, 0, 0, project, 0))
+        except OSError as error:
+            print(path, errno.errorcode[error.errno])
+        os.close(file)
+    os.mkdir('d')
+    os.chmod('d', 0o777)
+    set('d', 0x200, 42)
+    print(get('d'), get('.'))
+    open('d/f', 'w').close()
+    print(get('d/f'))
+    open('other', 'w').close()
+    set('other', 0xc0, 7)
+    print(get('other'))
+    set('other', 0x8000, 7)
+    os.chown('other', 1000, 1000)
+    os.chown('d/f', 1000, 1000)
+    if os.fork() == 0:
+        os.setuid(1000)
+        set('d', 0, 1)
+        set('d/f', 0x10, 42)
+        set('d/f', 0, 43)
+        print(get('d/f'))
+        set('d/f', 0, 42)
+        for name in ('g', 'h'):
+            try:
+                open('d/' + name, 'w').close()
+            except OSError as error:
+                print(name, errno.errorcode[error.errno])
+        os._exit(0)
+    os.wait()
+    """
+
+  /// Project 42 is a directory's, and of all that is made in it; the driver reads it the same.
+  @Test func projectsAreSetAsChattrSetsThem() throws {
+    try withVolume { image in
+      try runProgramOrThrow(
+        builtProgram("bcachefs"), ["quota", "set", "-p", "42", "--inodes_hard=3", image])
+      let mount = try MountedVolume([image], isChanged: true, options: "prjquota")
+      let result = try mount.python(Self.projects)
+      #expect(result.standardError == "")
+      #expect(
+        result.text == """
+          ('0x200', 42) ('0x0', 0)
+          ('0x0', 42)
+          ('0xc0', 7)
+          other ENOTSUP
+          d EPERM
+          d/f EPERM
+          ('0x0', 43)
+          h EDQUOT
+
+          """, "\(result.text)")
+      try mount.end()
+      let report = try runProgramOrThrow(
+        builtProgram("bcachefs"), ["quota", "report", "-p", image])
+      let rows = report.text.split(separator: "\n").map {
+        $0.split(separator: " ").map(String.init)
+      }
+      #expect(rows.contains { $0.first == "42" && $0[5] == "3" }, "\(report.text)")
+      guard KernelGuest.isAvailable else { return }
+      let outcome = try KernelGuest.run(
+        job: """
+          mount -t bcachefs -o prjquota /dev/ubda /mnt/a &&
+            python3 "$JOB_GUEST/quota.py" report /mnt/a | grep ^project && umount /mnt/a
+          """, images: [image])
+      #expect(outcome.complaints == [])
+      #expect(outcome.lines.contains { $0.hasPrefix("project 42 0 3 0 0 3 0") })
+    }
+  }
+
   @Test func withoutTheOptionNobodyIsLimited() throws {
     try withVolume { image in
       let mount = try MountedVolume([image], isChanged: true)

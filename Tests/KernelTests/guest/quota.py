@@ -40,19 +40,25 @@ def control(mount, command, kind, number, data):
 
 def report(mount):
     for kind, name in enumerate(TYPES):
+        try:
+            grace = control(mount, GET_INFO, kind, 0, bytes(INFO.size))
+        except OSError as error:
+            if error.errno == errno.ESRCH:  # the type is off
+                continue
+            raise
         number = 0
         while number < 1 << 32:
             try:
                 found = control(mount, XGET_NEXT, kind, number, bytes(DISK_QUOTA.size))
             except OSError as error:
-                if error.errno in (errno.ENOENT, errno.ESRCH):
+                if error.errno == errno.ENOENT:
                     break
                 raise
             (_, _, _, number, space_hard, space_soft, inodes_hard, inodes_soft, sectors,
              inodes) = DISK_QUOTA.unpack(found)[:10]
             print(name, number, sectors, inodes, space_hard, space_soft, inodes_hard, inodes_soft)
             number += 1
-        space, inodes, _, _ = INFO.unpack(control(mount, GET_INFO, kind, 0, bytes(INFO.size)))
+        space, inodes, _, _ = INFO.unpack(grace)
         print(name, "grace", space, inodes)
 
 

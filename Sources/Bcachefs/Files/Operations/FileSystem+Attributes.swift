@@ -15,14 +15,14 @@ internal import BcachefsSupport
 extension FileSystem {
   /// Changes attributes; the change time becomes now, if it is not given.
   ///
-  /// - Parameter quotas: Whether the limits of a new owner or group count.
+  /// - Parameter quotas: Whether the limits of a new owner, group or project count.
   /// - Throws: `.notFound`; `.readOnly`; `.notPermitted` for what an immutable file keeps;
-  ///   `.quotaExceeded`.
+  ///   `.invalid` for a project that there cannot be; `.quotaExceeded`.
   public func change(
     _ id: FileID, _ change: AttributeChange, quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> FileAttributes {
     let (setting, time) = (setting(), time)
-    if engine.quotas != nil, change.uid != nil || change.gid != nil {
+    if engine.quotas != nil, change.uid != nil || change.gid != nil || change.project != nil {
       // What is promised to the old owner becomes his, and then the new one's.
       contents.find(id)?.writeBack()
     }

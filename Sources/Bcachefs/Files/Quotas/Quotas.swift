@@ -9,7 +9,7 @@
 //      names. So a snapshot of it costs nobody anything, and what is written in one neither.
 //   3. A change is checked and counted in one step, before its transaction is journalled; where
 //      the journal has no room for it the step is taken back. A hard limit refuses what would
-//      exceed it. Behind a soft limit a grace period begins, and what grows after its end is refused.
+//      exceed it. Behind a soft limit a grace period begins; what grows after its end is refused.
 //   4. What will be written later is counted when it is promised (FileContents+Quotas.swift).
 // Invariants
 //   (1) What is used is what a count of all inodes would give, and what is promised.
