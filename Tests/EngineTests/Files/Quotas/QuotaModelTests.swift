@@ -336,4 +336,29 @@ private struct QuotaRun {
     #expect(UseTable(files.quotaReports()) == before)
     try files.close()
   }
+
+  /// Where a snapshot of it is left, that one is counted from the next opening on.
+  @Test func theHeirOfASubvolumeIsCountedWhenTheVolumeIsOpened() throws {
+    let disk = try QuotaVolume.make()
+    let files = try disk.open()
+    var creation = FileCreation(.directory, permissions: 0o755)
+    (creation.uid, creation.gid) = (1000, 100)
+    let made = try files.createSubvolume(Array("sub".utf8), in: files.root, creation)
+    let shared = try files.makeOwnedFile("a", in: made.id)
+    try files.write(shared, sectors: 8)
+    _ = try files.createSnapshot(of: made.id.subvolume, as: Array("snap".utf8), in: files.root)
+    let own = try files.makeOwnedFile("b", in: made.id)
+    try files.write(own, sectors: 16)
+    #expect(files.use(.usr, 1000) == (24, 3))
+    let tables = try files.useTables()
+    #expect(tables.kept == tables.counted)
+    try files.deleteSubvolume(Array("sub".utf8), in: files.root)
+    try files.cleanSnapshots()
+    let left = files.use(.usr, 1000)
+    #expect(left.sectors <= 8 && left.inodes <= 2, "\(left)")
+    try files.close()
+    let again = try disk.open(seed: 2)
+    #expect(again.use(.usr, 1000) == (8, 2))
+    try again.close()
+  }
 }
