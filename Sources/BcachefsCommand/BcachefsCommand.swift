@@ -15,6 +15,7 @@ enum Commands {
     ("Read files of volumes", ReadCommands.all),
     ("Change files of volumes", ChangeCommands.files),
     ("Change attributes and options", ChangeCommands.attributes),
+    ("See and set quotas", QuotaCommands.all),
     (
       "Make and delete subvolumes",
       [SubvolumeCreateCommand.spec, SubvolumeSnapshotCommand.spec, SubvolumeDeleteCommand.spec]

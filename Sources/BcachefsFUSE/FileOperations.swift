@@ -105,7 +105,9 @@ enum FileOperations {
         let isFromCache = unsafe info?.pointee.writepage == 1
         let span = unsafe RawSpan(
           _unsafeBytes: UnsafeRawBufferPointer(start: bytes, count: byteCount))
-        server.write(request, to: node, span, at: Int64(offset), isFromCache: isFromCache)
+        let handle = unsafe info?.pointee.fh ?? 0
+        server.write(
+          request, to: node, handle: handle, span, at: Int64(offset), isFromCache: isFromCache)
       }
     }
     unsafe table.fsync = { (request, node, _, _) in

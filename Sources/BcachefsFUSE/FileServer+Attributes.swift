@@ -10,14 +10,14 @@ internal import Glibc
 extension FileServer {
   func getAttributes(_ request: Request, of node: UInt64, handle: UInt64?) {
     answer(request, node) { (file) throws(VolumeError) in
-      guard !isOutOfRoom(node, handle: handle) else { return request.fail(ENOSPC) }
+      if let reason = try whyOutOfRoom(node, file, handle: handle) { return request.fail(reason) }
       reply(request, attributes: try system.attributes(of: file))
     }
   }
 
   private func reply(_ request: Request, attributes: FileAttributes) {
     request.reply(
-      attributes.status(blockBytes: blockBytes), timeoutSeconds: attributesTimeout)
+      attributes.status(blockBytes: blockBytes), timeoutSeconds: timeout(of: attributes))
   }
 
   /// - Parameter which: As in `FUSE_SET_ATTR_*`.
@@ -43,7 +43,8 @@ extension FileServer {
       reply(
         request,
         attributes: which & ~FUSE_SET_ATTR_SIZE == 0
-          ? try system.attributes(of: file) : try system.change(file, change))
+          ? try system.attributes(of: file)
+          : try system.change(file, change, quotas: request.quotaRule))
     }
   }
 
@@ -68,14 +69,15 @@ extension FileServer {
     answer(request, node) { (file) throws(VolumeError) in
       let condition: XattrCondition =
         flags & XATTR_CREATE != 0 ? .new : flags & XATTR_REPLACE != 0 ? .present : .any
-      try system.setXattr(name, of: file, to: value, condition)
+      try system.setXattr(
+        name, of: file, to: value, condition, quotas: request.quotaRule)
       request.fail(0)
     }
   }
 
   func removeXattr(_ request: Request, of node: UInt64, _ name: [UInt8]) {
     answer(request, node) { (file) throws(VolumeError) in
-      try system.removeXattr(name, of: file)
+      try system.removeXattr(name, of: file, quotas: request.quotaRule)
       request.fail(0)
     }
   }

@@ -30,8 +30,9 @@ extension FileServer {
       }
       writers.add(node)
       noteRoom()
+      noteQuota(node, file)
     }
-    info.fh = Self.handle(info.flags)
+    info.fh = Self.handle(info.flags, request)
     info.keep_cache = 1
     guard unsafe fuse_reply_open(request.handle, &info) != 0 else { return }
     close(node, info)
@@ -56,15 +57,21 @@ extension FileServer {
     }
   }
 
-  /// - Parameter isFromCache: Whether the kernel writes back what it had.
+  /// - Parameters:
+  ///   - handle: Of the file that is written to; where the kernel writes back, any of those.
+  ///   - isFromCache: Whether the kernel writes back what it had.
   func write(
-    _ request: Request, to node: UInt64, _ bytes: RawSpan, at offset: Int64, isFromCache: Bool
+    _ request: Request, to node: UInt64, handle: UInt64, _ bytes: RawSpan, at offset: Int64,
+    isFromCache: Bool
   ) {
     guard let file = file(node, request) else { return }
     guard let offset = UInt64(exactly: offset) else { return request.fail(EINVAL) }
     do throws(VolumeError) {
-      try system.write(file, bytes, at: offset, keepsTimes: isFromCache)
+      try system.write(
+        file, bytes, at: offset, keepsTimes: isFromCache,
+        quotas: isFromCache ? Self.quotaRule(handle) : request.quotaRule)
       noteRoom()
+      noteQuota(node, file)
       request.reply(written: bytes.byteCount)
     } catch {
       fail(request, error, file)
@@ -96,7 +103,8 @@ extension FileServer {
       case Self.insertRange where !keepsSize: change = .insert
       default: return request.fail(EOPNOTSUPP)
       }
-      try system.change(file, start..<end, change, keepsSize: keepsSize)
+      try system.change(
+        file, start..<end, change, keepsSize: keepsSize, quotas: request.quotaRule)
       noteRoom()
       request.fail(0)
     }
@@ -116,7 +124,8 @@ extension FileServer {
       let count = UInt64(clamping: min(byteCount, 1 << 30))
       let (end, overflow) = start.addingReportingOverflow(count)
       guard !overflow else { return request.fail(EOVERFLOW) }
-      let copied = try system.copyRange(from: from, start..<end, to: file, at: offset)
+      let copied = try system.copyRange(
+        from: from, start..<end, to: file, at: offset, quotas: request.quotaRule)
       request.reply(written: Int(copied))
     }
   }

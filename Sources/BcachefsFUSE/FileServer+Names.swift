@@ -26,7 +26,8 @@ extension FileServer {
   ) {
     answer(request, parent) { (directory) throws(VolumeError) in
       guard let creation = request.creation(mode, device) else { return request.fail(EINVAL) }
-      reply(request, try system.create(name, in: directory, creation))
+      reply(
+        request, try system.create(name, in: directory, creation, quotas: request.quotaRule))
     }
   }
 
@@ -40,8 +41,9 @@ extension FileServer {
       guard let creation = request.creation(mode & 0o7777 | 0o100000, 0) else {
         return request.fail(EINVAL)
       }
-      let entry = entry(try system.create(name, in: directory, creation))
-      info.fh = Self.handle(info.flags)
+      let made = try system.create(name, in: directory, creation, quotas: request.quotaRule)
+      let entry = entry(made)
+      info.fh = Self.handle(info.flags, request)
       info.keep_cache = 1
       writers.add(entry.ino)
       noteRoom()
@@ -56,7 +58,10 @@ extension FileServer {
   func makeLink(_ request: Request, in parent: UInt64, _ name: [UInt8], to target: [UInt8]) {
     answer(request, parent) { (directory) throws(VolumeError) in
       guard let creation = request.creation(0o120777, 0) else { return request.fail(EINVAL) }
-      reply(request, try system.makeLink(name, to: target, in: directory, creation))
+      reply(
+        request,
+        try system.makeLink(
+          name, to: target, in: directory, creation, quotas: request.quotaRule))
     }
   }
 
@@ -88,7 +93,7 @@ extension FileServer {
       if let creation = request.creation(0o020000, 0) { whiteout = creation }
       try system.rename(
         name, in: directory, to: newName, in: target, RenameFlags(rawValue: flags),
-        whiteout: whiteout)
+        whiteout: whiteout, quotas: request.quotaRule)
       request.fail(0)
     }
   }

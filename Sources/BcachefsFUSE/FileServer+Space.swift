@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-// Room on the volume, and how those who write are told that there is none.
+// Room on the volume and within quotas, and how those who write are told that there is none.
 //
 // How it works
 //   1. A kernel that writes back when it wants takes what it is given: that the volume is full
@@ -10,6 +10,10 @@
 //      has of the file is written, and whether there is room for more.
 //   3. Who has it open for reading, too, hears of it at close and fsync: a read asks in the same
 //      words.
+//   4. With quotas it is the same for each file, by what its owner has left. What the kernel writes
+//      back it does not say for whom: so root's privilege goes by who opened the file, and a write
+//      of more than is left is only found out by the next one, or at close. Where nothing is left
+//      who would overwrite what is there is refused, too: the kernel does not say where it writes.
 // Invariants
 //   (1) With room for `shortBytes` nothing of this is done.
 
@@ -22,6 +26,8 @@ internal import Synchronization
 extension FileServer {
   /// What handles stand for.
   private static var writesOnly: UInt64 { 1 }
+  /// Root has it open: limits of quotas do not count.
+  private static var isExempt: UInt64 { 2 }
 
   /// Below this, or half of a volume that is small, room counts as short. The kernel keeps less
   /// than that at a time.
@@ -29,9 +35,14 @@ extension FileServer {
   /// Below this there is none.
   private static var leastBytes: UInt64 { 2 << 20 }
 
-  /// How a file is open, for its handle.
-  static func handle(_ flags: Int32) -> UInt64 {
-    flags & O_ACCMODE == O_WRONLY ? writesOnly : 0
+  /// How a file is open, and by whom, for its handle.
+  static func handle(_ flags: Int32, _ request: Request) -> UInt64 {
+    (flags & O_ACCMODE == O_WRONLY ? writesOnly : 0) | (request.isFromRoot ? isExempt : 0)
+  }
+
+  /// What quotas say to what is written through a handle.
+  static func quotaRule(_ handle: UInt64) -> QuotaRule {
+    handle & isExempt != 0 ? .exempt : .enforced
   }
 
   /// Looks how much room there is.
@@ -42,18 +53,44 @@ extension FileServer {
     if isShort { writers.forgetAttributes() }
   }
 
-  /// How long the kernel may keep attributes, in seconds.
-  var attributesTimeout: Double {
-    isRoomShort.load(ordering: .relaxed) ? 0 : fuse_entry_param.timeoutSeconds
+  /// Looks how much the owner of a file that is open for writing has left.
+  func noteQuota(_ node: UInt64, _ file: FileID) {
+    guard system.hasQuotas, let attributes = try? system.attributes(of: file),
+      system.quotaRoom(of: attributes) < Self.shortBytes
+    else { return }
+    writers.forgetAttributesOnce(of: node)
   }
 
-  /// Whether who asks for attributes of a file is about to write to it in vain.
-  func isOutOfRoom(_ node: UInt64, handle: UInt64?) -> Bool {
-    guard handle == Self.writesOnly, isRoomShort.load(ordering: .relaxed) else { return false }
+  /// How long the kernel may keep attributes of a file, in seconds.
+  func timeout(of attributes: FileAttributes) -> Double {
+    let isShort =
+      isRoomShort.load(ordering: .relaxed)
+      || system.hasQuotas && system.quotaRoom(of: attributes) < Self.shortBytes
+    return isShort ? 0 : fuse_entry_param.timeoutSeconds
+  }
+
+  /// Why who asks for attributes of a file is about to write to it in vain, as an errno; nil where
+  /// he is not.
+  ///
+  /// - Throws: as `FileSystem.attributes`.
+  func whyOutOfRoom(
+    _ node: UInt64, _ file: FileID, handle: UInt64?
+  ) throws(VolumeError) -> Int32? {
+    guard let handle, handle & Self.writesOnly != 0 else { return nil }
+    let isRoomShort = isRoomShort.load(ordering: .relaxed)
+    var isLimited = false
+    if system.hasQuotas, handle & Self.isExempt == 0 {
+      isLimited = system.quotaRoom(of: try system.attributes(of: file)) < Self.shortBytes
+    }
+    guard isRoomShort || isLimited else { return nil }
     writers.writeBack(node, from: 0)
-    guard system.availableBytes < Self.leastBytes else { return false }
-    // Blocks that are not written yet have a promise beside the room of those they overwrite.
-    system.writeOutAll()
-    return system.availableBytes < Self.leastBytes
+    if isRoomShort, system.availableBytes < Self.leastBytes {
+      // Blocks that are not written yet have a promise beside the room of those they overwrite.
+      system.writeOutAll()
+      if system.availableBytes < Self.leastBytes { return ENOSPC }
+    }
+    guard isLimited else { return nil }
+    let left = system.quotaRoom(of: try system.attributes(of: file))
+    return left < UInt64(blockBytes) ? EDQUOT : nil
   }
 }

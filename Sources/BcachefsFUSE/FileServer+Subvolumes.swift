@@ -104,6 +104,8 @@ extension FileServer {
         answerLater(waiting.request, asked, caller, in: file, node)
       }
       if !isTaken { request.fail(EINTR) }
+    case FileFlags.getCommand: getFlags(request, of: node)
+    case FileFlags.setCommand: setFlags(request, of: node, argument)
     default: request.fail(ENOTTY)
     }
   }
@@ -132,7 +134,8 @@ extension FileServer {
       var creation = FileCreation(.directory, permissions: 0o777)
       creation.umask = UInt16(truncatingIfNeeded: asked.umask)
       (creation.uid, creation.gid) = (caller.uid, caller.gid)
-      _ = try system.createSubvolume(asked.name, in: directory, creation)
+      _ = try system.createSubvolume(
+        asked.name, in: directory, creation, quotas: caller.uid == 0 ? .exempt : .enforced)
     case .snapshot, .readOnlySnapshot:
       let root = try system.attributes(of: system.root(ofSubvolume: asked.source))
       guard caller.uid == 0 || root.inode.uid == caller.uid else {
@@ -154,7 +157,7 @@ extension FileServer {
 
 extension Request {
   /// Success of an ioctl, with what comes out.
-  fileprivate func reply(result bytes: [UInt8]) {
+  func reply(result bytes: [UInt8]) {
     _ = unsafe bytes.withUnsafeBytes { bytes in
       unsafe fuse_reply_ioctl(handle, 0, bytes.baseAddress, bytes.count)
     }

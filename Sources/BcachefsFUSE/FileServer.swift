@@ -81,7 +81,7 @@ final class FileServer: RequestServer {
     system.holdSeen(attributes.id)
     return fuse_entry_param(
       node: nodes.remember(attributes.id), attributes, blockBytes: blockBytes,
-      attributesTimeout: attributesTimeout)
+      attributesTimeout: timeout(of: attributes))
   }
 
   func reply(_ request: Request, _ attributes: FileAttributes) {

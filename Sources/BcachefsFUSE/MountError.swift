@@ -68,6 +68,7 @@ extension VolumeError.Code {
     case .fileTooLarge: EFBIG
     case .accessDenied: EACCES
     case .notPermitted: EPERM
+    case .quotaExceeded: EDQUOT
     }
   }
 }

@@ -57,7 +57,7 @@ public struct MountOptions: Sendable, Hashable {
     .dataReplicas, .metadataReplicas, .foregroundTarget, .backgroundTarget, .promoteTarget,
     .metadataTarget, .nocow, .inlineData, .strHash, .journalFlushDelay, .journalReclaimDelay,
     .journalTransactionNames, .gcReservePercent, .gcReserveBytes, .shardInodeNumbers,
-    .inodes32bit, .discard,
+    .inodes32bit, .discard, .usrquota, .grpquota, .prjquota,
   ]
   /// Volume options that decide how a volume is checked before it is mounted.
   private static let checkingOptions: [VolumeOption] = [.fsck, .fixErrors]
@@ -82,6 +82,10 @@ public struct MountOptions: Sendable, Hashable {
         + "fix_errors=no"
     ),
     ("nochanges", "the same as ro"),
+    (
+      "usrquota, grpquota, prjquota",
+      "hold users, groups and projects to their limits, as \"bcachefs quota\" has set them"
+    ),
     (
       "compression=, nocow, ...",
       "options of the volume, as bcachefs format --help tells them, for as long as it is mounted"

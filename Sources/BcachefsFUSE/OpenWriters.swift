@@ -8,8 +8,8 @@
 //      its pages does. Of files that nobody can write to it has nothing.
 //   2. It waits until the kernel's writes are answered, which other threads do: so some of them are
 //      always left to do that.
-// Locks: `counts` is a leaf; the kernel is told with nothing held. That waits for writing: on
-// another thread than this one.
+// Locks: `counts` and `limited` are leaves; the kernel is told with nothing held. That waits for
+// writing: on another thread than this one.
 
 internal import Synchronization
 
@@ -20,6 +20,8 @@ final class OpenWriters: Sendable {
   private let kernel: KernelNotices
   /// By node.
   private let counts = Mutex<[UInt64: Int]>([:])
+  /// Of those, the ones of which the kernel was told to keep no attributes because of quotas.
+  private let limited = Mutex<Set<UInt64>>([])
   private let waiters = Atomic<Int>(0)
 
   init(_ kernel: KernelNotices) { self.kernel = kernel }
@@ -27,10 +29,18 @@ final class OpenWriters: Sendable {
   func add(_ node: UInt64) { counts.withLock { $0[node, default: 0] += 1 } }
 
   func remove(_ node: UInt64) {
-    counts.withLock { counts in
+    let isLast = counts.withLock { counts in
       let left = (counts[node] ?? 1) - 1
       counts[node] = left > 0 ? left : nil
+      return left <= 0
     }
+    if isLast { _ = limited.withLock { $0.remove(node) } }
+  }
+
+  /// Has the kernel ask for the attributes of one anew, unless it was told so.
+  func forgetAttributesOnce(of node: UInt64) {
+    guard limited.withLock({ $0.insert(node).inserted }) else { return }
+    kernel.forgetAttributes(of: node)
   }
 
   /// Has the kernel ask for the attributes of all of them anew.

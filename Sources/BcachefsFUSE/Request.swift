@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // A request of the kernel, and the answers it can get.
 
+internal import Bcachefs
 internal import BcachefsSupport
 internal import CFUSE
 internal import Glibc
@@ -17,6 +18,9 @@ struct Request {
     guard let context = unsafe fuse_req_ctx(handle) else { return false }
     return unsafe context.pointee.uid == 0
   }
+
+  /// What quotas say to whom who asks. The capability that counts is not told; root has it.
+  var quotaRule: QuotaRule { isFromRoot ? .exempt : .enforced }
 
   /// Fails with an errno; 0 is success without data.
   func fail(_ number: Int32) { _ = unsafe fuse_reply_err(handle, number) }

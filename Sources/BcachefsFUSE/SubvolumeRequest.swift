@@ -120,12 +120,12 @@ public struct SubvolumeIdentity: Sendable, Hashable {
 /// Numbers of ioctls, as the macros of linux/ioctl.h make them; upstream's letter is 0xbc.
 enum IoctlNumber {
   /// An argument that goes in.
-  static func write(_ number: UInt32, byteCount: Int) -> UInt32 {
-    1 << 30 | UInt32(byteCount) << 16 | 0xbc << 8 | number
+  static func write(_ number: UInt32, byteCount: Int, letter: UInt32 = 0xbc) -> UInt32 {
+    1 << 30 | UInt32(byteCount) << 16 | letter << 8 | number
   }
 
   /// One that comes out.
-  static func read(_ number: UInt32, byteCount: Int) -> UInt32 {
-    2 << 30 | UInt32(byteCount) << 16 | 0xbc << 8 | number
+  static func read(_ number: UInt32, byteCount: Int, letter: UInt32 = 0xbc) -> UInt32 {
+    2 << 30 | UInt32(byteCount) << 16 | letter << 8 | number
   }
 }

@@ -70,6 +70,8 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     case accessDenied
     /// A file that is immutable or may only grow, or a link to a directory (EPERM).
     case notPermitted
+    /// A user, group or project may not have so much (EDQUOT).
+    case quotaExceeded
   }
 
   /// What to act on.

@@ -25,6 +25,8 @@ internal import Synchronization
 struct DiskReservation: Sendable {
   /// What is left of it.
   var sectors: UInt64 = 0
+  /// What quotas allow of it; nothing where there are none.
+  var quota = QuotaPromise()
 }
 
 final class SpaceUsage: Sendable {

@@ -11,7 +11,9 @@
 //      journal was about to get are freed (Engine+JournalGrowth.swift).
 //   5. Operations that were under way are completed (Engine+LoggedOperations.swift); inodes that
 //      were deleted while they were open go (Engine+DeadInodes.swift).
-//   6. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
+//   6. What users, groups and projects have is counted, where that is limited
+//      (Files/Quotas/Engine+Quotas.swift).
+//   7. Closing writes all nodes, until nothing holds the journal any more; an entry says so. Then
 //      the superblock gets the roots and is marked clean.
 // Invariants
 //   (1) The superblock is marked in use before the first write of anything else.
@@ -86,6 +88,7 @@ extension Engine {
     try engine.resumeLoggedOperations()
     let dead = try engine.deleteDeadInodes()
     engine.deadInodeCount.store(dead, ordering: .relaxed)
+    try engine.readQuotas()
     return engine
   }
 

@@ -19,14 +19,16 @@ extension Engine {
   ///
   /// - Parameters:
   ///   - name: Told in the journal; the first 32 bytes.
+  ///   - rule: What quotas say to what is changed.
   ///   - body: Reads and updates by the transaction, then commits it; has no other effects.
   func run<Result>(
-    _ name: StaticString, watermark: Watermark = .normal,
+    _ name: StaticString, watermark: Watermark = .normal, quotas rule: QuotaRule = .unchecked,
     _ body: (Transaction) throws(TransactionError) -> Result
   ) throws(VolumeError) -> Result {
     let transaction = takeTransaction(watermark)
     defer { giveBack(transaction) }
     transaction.begin(name, watermark)
+    if quotas != nil { transaction.quotas.begin(rule) }
     while true {
       try checkWritable()
       do throws(TransactionError) {

@@ -37,6 +37,8 @@ final class Engine: Sendable {
   let usage: SpaceUsage
   let targets: DataTargets
   let copygc = Copygc()
+  /// Nil where quotas are not on.
+  let quotas: Quotas?
   /// The tree of snapshots as it is committed.
   let snapshots = Mutex(SnapshotTable())
   /// Whether there was nothing to replay.
@@ -79,6 +81,7 @@ final class Engine: Sendable {
     writePoints = WritePoints(media)
     usage = SpaceUsage(media)
     targets = DataTargets(media)
+    quotas = Quotas(media.options, media.clocks)
     time = VolumeTime(media.superblock)
     self.wasClean = wasClean
     journalsNames = media.options.isOn(.journalTransactionNames)

@@ -47,7 +47,8 @@ extension Engine {
       while let start = position {
         if shouldStop() { return false }
         position = try run("delete_dead_snapshots") { (transaction) throws(TransactionError) in
-          try transaction.cleanSome(btree, from: start, plan)
+          if quotas != nil { transaction.quotas.cleansSnapshots = true }
+          return try transaction.cleanSome(btree, from: start, plan)
         }
       }
     }

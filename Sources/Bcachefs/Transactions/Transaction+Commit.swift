@@ -4,8 +4,8 @@
 // How it works
 //   1. Triggers add what follows from the updates (Triggers), until nothing is added.
 //   2. The leaf of every update is locked with intent; each must have room for what goes into it.
-//   3. The leaves are locked for writing, and room is reserved in the open journal entry. From here
-//      on nothing can fail.
+//   3. The leaves are locked for writing, quotas are asked (Transaction+Quotas.swift), and room is
+//      reserved in the open journal entry. From here on nothing can fail.
 //   4. The transaction's name, for each update what it overwrites and the new key, and the
 //      transaction's own entries go into the journal; the keys into the nodes, which from then on
 //      hold the journal entry by their pins. Keys of some btrees go into the write buffer instead
@@ -30,6 +30,7 @@ extension Transaction {
   @discardableResult
   func commit() throws(TransactionError) -> UInt64 {
     guard updateCount > 0 || entryWords > 0 else { return 0 }
+    if engine.quotas != nil { quotas.changes.removeAll(keepingCapacity: true) }
     try runTriggers()
     guard unmarkedReplicas == nil else { throw .restart(.replicasUnmarked) }
     if updateCount > Self.manyUpdates { try checkSize() }
@@ -39,6 +40,7 @@ extension Transaction {
     for row in 0..<held.count where held.mode(row) == .intent && isTarget(held.node(row)) {
       try raise(row, to: .write)
     }
+    if let known = engine.quotas { try chargeQuotas(known) }
     guard journalWords > 0 else {
       apply(pinnedSequence)
       count(.transactionCommit)
@@ -47,6 +49,7 @@ extension Transaction {
       return pinnedSequence
     }
     guard var reservation = engine.journal.reserve(u64s: journalWords, watermark: watermark) else {
+      engine.quotas?.takeBack(quotas.changes)
       held.lowerWrites()
       throw .restart(.journalFull)
     }

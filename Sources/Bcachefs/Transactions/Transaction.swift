@@ -155,6 +155,8 @@ final class Transaction: @unchecked Sendable {
   var newSnapshots = NewSnapshotNodes.none
   /// A node that has to be replaced with empty hands.
   var roomNeeded: RoomNeeded?
+  /// Of no matter where the engine has no quotas.
+  var quotas = TransactionQuotas()
 
   init(_ engine: Engine) {
     self.engine = engine

@@ -15,6 +15,7 @@ internal import Synchronization
 
 extension Transaction {
   func runInodeTrigger(_ update: TransactionUpdate) throws(TransactionError) {
+    if let known = engine.quotas { try noteQuotas(update, known) }
     let position = update.position
     let old = (try committed(update)).flatMap(\.inodeFlags)
     let new = update.view.inodeFlags
@@ -119,6 +120,7 @@ extension Transaction {
       }
       table.number()
     }
+    engine.quotas?.follow(newSnapshots)
   }
 }
 

@@ -176,6 +176,7 @@ extension VolumeError {
     case .fileTooLarge: "the file would be too large"
     case .accessDenied: "only a directory has a default ACL"
     case .notPermitted: "it is immutable, may only grow, or is a directory"
+    case .quotaExceeded: "a quota would be exceeded"
     case .unsupported: "no volume can hold that"
     case .notAVolume, .foreignMember, .missingMembers, .splitBrain, .locked, .corrupt,
       .allCopiesBad, .device, .limit, .cancelled, .poisoned:

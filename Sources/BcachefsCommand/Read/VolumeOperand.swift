@@ -140,7 +140,7 @@ extension CommandFailure {
       case .notAVolume, .corrupt, .allCopiesBad, .poisoned, .limit: .badData
       case .device: .inputOutput
       case .noSpace, .exists, .notEmpty, .crossSubvolume, .loop, .readOnly, .tooManyLinks,
-        .tooLarge, .fileTooLarge:
+        .tooLarge, .fileTooLarge, .quotaExceeded:
         .cannotCreate
       case .invalid, .noAttribute: .usage
       case .notPermitted, .accessDenied: .noPermission

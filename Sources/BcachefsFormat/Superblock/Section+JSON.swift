@@ -144,7 +144,7 @@ extension QuotaSection {
       ])
     }
     return .object(
-      zip(Self.kindNames, limits).map { name, limit in
+      zip(QuotaType.all.map(\.word), limits).map { name, limit in
         .init(
           name,
           .object([

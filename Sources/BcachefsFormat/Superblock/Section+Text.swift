@@ -130,12 +130,10 @@ extension ReplicasSection {
 }
 
 extension QuotaSection {
-  static let kindNames = ["user", "group", "project"]
-
   public func print(
     into out: inout TextPrinter, in superblock: Superblock, style: SuperblockTextStyle
   ) {
-    for (kind, limit) in zip(Self.kindNames, limits) {
+    for (kind, limit) in zip(QuotaType.all.map(\.word), limits) {
       var line = "\(kind): flags \(String(limit.flags, radix: 16))"
       for (name, counter) in [("space", limit.space), ("inodes", limit.inodes)] {
         line += " \(name) timelimit \(counter.timeLimit) warnlimit \(counter.warnLimit)"

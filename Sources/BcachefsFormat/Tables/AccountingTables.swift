@@ -92,6 +92,21 @@ extension QuotaType {
   @inlinable public static var prj: QuotaType { .init(rawValue: 2) }
 }
 
+extension QuotaType {
+  /// Those there are, in the order of their numbers.
+  public static let all: [QuotaType] = [.usr, .grp, .prj]
+
+  /// What it is called where people read it (`bch2_quota_types`).
+  public var word: String {
+    switch self {
+    case .usr: "user"
+    case .grp: "group"
+    case .prj: "project"
+    default: "\(self)"
+    }
+  }
+}
+
 /// What a quota limits (`enum quota_counters`): space in sectors, inodes.
 @frozen
 public struct QuotaCounter: PersistentNumber {

@@ -58,9 +58,9 @@ struct BareEngine {
   ///   counter; nil: the engine allocates them.
   init(
     on devices: [BlockDevice], places: UInt64? = nil, unlock: UnlockSource = .keyring,
-    cacheBytes: Int = 64 << 20, seed: UInt64 = 1
+    cacheBytes: Int = 64 << 20, seed: UInt64 = 1, clocks: Clocks = .system
   ) throws {
-    let volume = try VolumeOpener.openForWriting(devices: devices, unlock: unlock)
+    let volume = try VolumeOpener.openForWriting(devices: devices, unlock: unlock, clocks: clocks)
     let nodeSectors = UInt64(volume.media.superblock[Superblock.Layout.btreeNodeSize])
     engine = try Engine.open(
       volume,

@@ -26,16 +26,24 @@ struct SectorCopy {
 extension Engine {
   /// Shares a range of sectors.
   ///
-  /// - Parameter change: Of the destination, with each step as far as it has come.
+  /// - Parameters:
+  ///   - change: Of the destination, with each step as far as it has come.
+  ///   - promise: What the destination gets is taken from it.
   /// - Throws: `.notFound`, `.readOnly`; `.allCopiesBad` where the source's data is known to be
   ///   lost. What was done before that stays.
-  func share(_ copy: SectorCopy, _ change: InodeChange) throws(VolumeError) {
+  func share(
+    _ copy: SectorCopy, _ change: InodeChange, _ promise: inout QuotaPromise
+  ) throws(VolumeError) {
     try features.use(.reflink)
     var rest = copy
     while rest.count > 0 {
       let (step, needsInline) = (rest, !features.has(.reflinkInlineData))
-      let done = try run("remap_range") { (transaction) throws(TransactionError) -> UInt64? in
-        try transaction.shareSome(step, change, refusesInline: needsInline)
+      let promised = promise
+      let done: UInt64?
+      (done, promise) = try run("remap_range") { (transaction) throws(TransactionError) in
+        transaction.quotas.promise = promised
+        let done = try transaction.shareSome(step, change, refusesInline: needsInline)
+        return (done, transaction.quotas.promise)
       }
       guard let done else {
         try features.use(.reflinkInlineData)

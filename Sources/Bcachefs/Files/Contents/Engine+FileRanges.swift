@@ -62,9 +62,9 @@ extension Engine {
 
   /// Promises room for what is a hole in a range of sectors, or takes it.
   ///
-  /// - Throws: `.noSpace`, with the part before it done.
+  /// - Throws: `.noSpace`, `.quotaExceeded`, with the part before it done.
   func allocate(
-    _ file: FileID, _ range: Range<UInt64>, _ options: DataOptions
+    _ file: FileID, _ range: Range<UInt64>, _ options: DataOptions, _ rule: QuotaRule
   ) throws(VolumeError) {
     var position = range.lowerBound
     while position < range.upperBound {
@@ -81,8 +81,8 @@ extension Engine {
       let part = hole.lowerBound..<hole.lowerBound + count
       position =
         options.isWrittenInPlace
-        ? try takeRoom(file, part, options, &reservation)
-        : try promiseRoom(file, part, options, &reservation)
+        ? try takeRoom(file, part, options, rule, &reservation)
+        : try promiseRoom(file, part, options, rule, &reservation)
     }
   }
 
@@ -90,7 +90,7 @@ extension Engine {
   ///
   /// - Returns: up to which sector.
   private func promiseRoom(
-    _ file: FileID, _ hole: Range<UInt64>, _ options: DataOptions,
+    _ file: FileID, _ hole: Range<UInt64>, _ options: DataOptions, _ rule: QuotaRule,
     _ reservation: inout DiskReservation
   ) throws(VolumeError) -> UInt64 {
     let value = HeapBuffer(byteCount: Reservation.encodedU64s * 8, alignment: 16)
@@ -99,14 +99,14 @@ extension Engine {
     let key = BKey(
       type: .reservation, position: BPos(0, hole.upperBound), size: UInt32(hole.count),
       valueU64s: Reservation.encodedU64s)
-    return try fill(file, key, value, &reservation)
+    return try fill(file, key, value, rule, &reservation)
   }
 
   /// Puts an extent into a hole, or its first part, that nothing is written to yet.
   ///
   /// - Returns: up to which sector.
   private func takeRoom(
-    _ file: FileID, _ hole: Range<UInt64>, _ options: DataOptions,
+    _ file: FileID, _ hole: Range<UInt64>, _ options: DataOptions, _ rule: QuotaRule,
     _ reservation: inout DiskReservation
   ) throws(VolumeError) -> UInt64 {
     let found = try allocateSectors(
@@ -131,14 +131,15 @@ extension Engine {
     let key = BKey(
       type: .extent, position: BPos(0, hole.lowerBound + found.sectors),
       size: UInt32(found.sectors), valueU64s: writer.encodedU64s)
-    return try fill(file, key, value, &reservation)
+    return try fill(file, key, value, rule, &reservation)
   }
 
   private func fill(
-    _ file: FileID, _ key: BKey, _ value: HeapBuffer, _ reservation: inout DiskReservation
+    _ file: FileID, _ key: BKey, _ value: HeapBuffer, _ rule: QuotaRule,
+    _ reservation: inout DiskReservation
   ) throws(VolumeError) -> UInt64 {
     let promised = reservation.sectors
-    let (end, left) = try run("fallocate") { (transaction) throws(TransactionError) in
+    let (end, left) = try run("fallocate", quotas: rule) { (transaction) throws(TransactionError) in
       transaction.promisedSectors = promised
       let (end, _) = try transaction.putFileExtent(
         file, key, value.bytes.extracting(first: key.valueByteCount), InodeChange())
@@ -165,6 +166,29 @@ extension Engine {
         sectors += min(found.key.position.offset, end) - max(found.key.start.offset, start)
       }
       return sectors
+    }
+  }
+
+  /// Sectors of ranges of bytes of a file that count for nobody, and for whom they would; nil where
+  /// nothing of the file is counted.
+  func unallocatedSectors(
+    of file: FileID, _ ranges: [Range<UInt64>], _ quotas: Quotas
+  ) throws(VolumeError) -> (ids: QuotaIDs, sectors: UInt64)? {
+    try run("quota_promise") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      guard quotas.isCounted(snapshot) else { return nil }
+      let ids = QuotaIDs(try transaction.inode(file.inode, snapshot))
+      var sectors: UInt64 = 0
+      for range in ranges {
+        let (start, end) = (range.lowerBound / 512, range.upperBound / 512)
+        sectors += end - start
+        var walk = SnapshotWalk(.extents, file.inode, from: start + 1, snapshot: snapshot)
+        while let found = try transaction.next(&walk), found.key.start.offset < end {
+          guard found.key.type.isAllocation else { continue }
+          sectors -= min(found.key.position.offset, end) - max(found.key.start.offset, start)
+        }
+      }
+      return (ids, sectors)
     }
   }
 

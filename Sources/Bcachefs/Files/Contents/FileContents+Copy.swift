@@ -26,11 +26,14 @@ extension FileContents {
   /// - Parameters:
   ///   - range: Of the source, in bytes; ends where the file does.
   ///   - offset: The byte of this file at which the copy begins.
+  ///   - rule: What quotas say to it.
   /// - Returns: how many bytes were copied.
   /// - Throws: `.invalid` for ranges of one file that overlap, `.fileTooLarge`, `.noSpace`,
-  ///   `.readOnly`; `.allCopiesBad` for what cannot be read. A part may be copied then.
+  ///   `.quotaExceeded`, `.readOnly`; `.allCopiesBad` for what cannot be read. A part may be copied
+  ///   then.
   func copy(
-    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64
+    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64,
+    _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) -> UInt64 {
     let end = try end(of: UInt64(range.count), from: offset)
     try checkSize(range.upperBound)
@@ -42,7 +45,7 @@ extension FileContents {
       }
       let both = min(range.lowerBound, offset)..<max(range.upperBound, end)
       return try withRange(both) { () throws(VolumeError) in
-        try copyHeld(from: source, range, to: offset)
+        try copyHeld(from: source, range, to: offset, rule)
       }
     }
     let isFirst =
@@ -51,60 +54,64 @@ extension FileContents {
     let (firstRange, secondRange) = isFirst ? (target, range) : (range, target)
     return try first.withRange(firstRange) { () throws(VolumeError) in
       try second.withRange(secondRange) { () throws(VolumeError) in
-        try copyHeld(from: source, range, to: offset)
+        try copyHeld(from: source, range, to: offset, rule)
       }
     }
   }
 
   /// The same, with both ranges the caller's.
   private func copyHeld(
-    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64
+    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ rule: QuotaRule
   ) throws(VolumeError) -> UInt64 {
     let sourceSize = source.shown.size
     guard wanted.lowerBound < sourceSize else { return 0 }
     let range = wanted.lowerBound..<min(wanted.upperBound, sourceSize)
     let (count, block) = (UInt64(range.count), UInt64(blockBytes))
-    let time = now
+    let write = ContentWrite(options: try dataOptions(), time: now, quotas: rule)
     guard range.lowerBound % block == offset % block else {
-      try copyBytes(from: source, range, to: offset, time)
+      try copyBytes(from: source, range, to: offset, write)
       return count
     }
     let first = min(up(range.lowerBound), range.upperBound)
     var last = max(down(range.upperBound), first)
     let isTail = range.upperBound == sourceSize && offset + count >= shown.size
     if isTail, first < range.upperBound { last = range.upperBound }
-    try copyBytes(from: source, range.lowerBound..<first, to: offset, time)
+    try copyBytes(from: source, range.lowerBound..<first, to: offset, write)
     if first < last {
-      try share(from: source, first..<last, to: offset + (first - range.lowerBound), time)
+      try share(from: source, first..<last, to: offset + (first - range.lowerBound), write)
     }
     try copyBytes(
-      from: source, last..<range.upperBound, to: offset + (last - range.lowerBound), time)
+      from: source, last..<range.upperBound, to: offset + (last - range.lowerBound), write)
     return count
   }
 
   /// Shares a range that begins with a block, and ends with one or with both files.
   private func share(
-    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ time: UInt64
+    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ write: ContentWrite
   ) throws(VolumeError) {
     let end = offset + UInt64(range.count)
     let count = up(UInt64(range.count))
     try source.writeWindowsHeld(range)
     try writeWindowsHeld(offset..<end)
     let size = max(shown.size, end)
+    var reservation = DiskReservation()
+    defer { engine.release(&reservation) }
+    if engine.quotas != nil {
+      try promiseQuota([offset..<offset + count], write.quotas, &reservation)
+    }
     try engine.share(
       SectorCopy(
         source: source.file, destination: file, from: range.lowerBound / 512, to: offset / 512,
         count: count / 512),
-      InodeChange(size: size, time: time))
+      InodeChange(size: size, time: write.time), &reservation.quota)
     grow(to: size)
   }
 
   /// Copies bytes by reading and writing them.
   private func copyBytes(
-    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ time: UInt64
+    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ write: ContentWrite
   ) throws(VolumeError) {
     guard !range.isEmpty else { return }
-    let options = try dataOptions()
     let buffer = HeapBuffer(byteCount: Int(min(UInt64(range.count), Self.copiedAtOnce)))
     var done: UInt64 = 0
     while done < UInt64(range.count) {
@@ -113,7 +120,7 @@ extension FileContents {
       var part = all._mutatingExtracting(0..<Int(wanted))
       let count = try source.read(from: range.lowerBound + done, into: &part)
       guard count > 0 else { return }
-      try keep(buffer.bytes.extracting(0..<count), at: offset + done, options, time)
+      try keep(buffer.bytes.extracting(0..<count), at: offset + done, write)
       if store.isOverLimit {
         try writeWindowsHeld(offset + done..<offset + done + UInt64(count))
       }

@@ -96,7 +96,7 @@ extension FileContents {
 
   /// Nothing of a window is needed any more.
   private func forget(_ number: UInt64, _ window: ContentWindow) {
-    engine.usage.release(&window.reservation)
+    engine.release(&window.reservation)
     let (bytes, isKnown) = condition.withLock {
       let isKnown = windows.removeValue(forKey: number) != nil
       defer { window.countedBytes = 0 }

@@ -111,21 +111,25 @@ extension FileContents {
     guard start < end else { return }
     guard try isKept(down(start)..<down(start) + UInt64(blockBytes)) else { return }
     let zeros = HeapBuffer(byteCount: Int(end - start))
-    try keep(zeros.bytes, at: start, dataOptions(), now)
+    try keep(zeros.bytes, at: start, ContentWrite(options: dataOptions(), time: now))
   }
 
   // MARK: - Room
 
   /// Sees to it that writing to a range does not fail for lack of space (fallocate).
   ///
-  /// - Parameter keepsSize: The file does not become longer.
-  func allocate(_ range: Range<UInt64>, keepsSize: Bool) throws(VolumeError) {
+  /// - Parameters:
+  ///   - keepsSize: The file does not become longer.
+  ///   - rule: What quotas say to it.
+  func allocate(
+    _ range: Range<UInt64>, keepsSize: Bool, _ rule: QuotaRule = .unchecked
+  ) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(range) { () throws(VolumeError) in
       try writeWindowsHeld(range)
       let options = try dataOptions()
       try engine.allocate(
-        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options)
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
       if !keepsSize { try extend(to: range.upperBound) }
     }
   }
@@ -146,13 +150,15 @@ extension FileContents {
   }
 
   /// The same, and promises room for it (FALLOC_FL_ZERO_RANGE).
-  func zero(_ range: Range<UInt64>, keepsSize: Bool) throws(VolumeError) {
+  func zero(
+    _ range: Range<UInt64>, keepsSize: Bool, _ rule: QuotaRule = .unchecked
+  ) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(range) { () throws(VolumeError) in
       try clear(range)
       let options = try dataOptions()
       try engine.allocate(
-        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options)
+        file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
       if keepsSize {
         try engine.setSize(of: file, atLeast: 0, time: now)
       } else {

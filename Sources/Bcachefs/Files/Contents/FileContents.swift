@@ -22,6 +22,14 @@
 internal import BcachefsFormat
 internal import BcachefsSupport
 
+/// How bytes are to be written.
+struct ContentWrite {
+  let options: DataOptions
+  /// When the file was changed; nil where its times stay.
+  let time: UInt64?
+  var quotas = QuotaRule.unchecked
+}
+
 final class FileContents: @unchecked Sendable {
   // Safety: see Invariants.
   /// From here on a write of whole blocks is not kept in memory first.
@@ -157,17 +165,19 @@ final class FileContents: @unchecked Sendable {
 
   /// Writes bytes at a place. When it returns, everybody who reads sees them.
   ///
-  /// - Parameter keepsTimes: Whether the file's times stay.
-  /// - Throws: `.fileTooLarge`, `.noSpace`, `.readOnly`, `.notFound`; what reading a block that is
-  ///   written in part throws. Nothing is written then, or a part.
+  /// - Parameters:
+  ///   - keepsTimes: Whether the file's times stay.
+  ///   - rule: What quotas say to it.
+  /// - Throws: `.fileTooLarge`, `.noSpace`, `.quotaExceeded`, `.readOnly`, `.notFound`; what
+  ///   reading a block that is written in part throws. Nothing is written then, or a part.
   func write(
-    _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false
+    _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false, _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) {
     let end = try end(of: UInt64(bytes.byteCount), from: offset)
     guard !bytes.isEmpty else { return }
     try store.withRoom { () throws(VolumeError) in
       try withRange(offset..<end) { () throws(VolumeError) in
-        try writeHeld(bytes, at: offset, keepsTimes ? nil : now)
+        try writeHeld(bytes, at: offset, keepsTimes ? nil : now, rule)
       }
     }
     if store.isOverLimit { writeBack() }
@@ -175,18 +185,18 @@ final class FileContents: @unchecked Sendable {
 
   /// Writes bytes at a place whose range is the caller's.
   private func writeHeld(
-    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64?
+    _ bytes: RawSpan, at offset: UInt64, _ time: UInt64?, _ rule: QuotaRule
   ) throws(VolumeError) {
-    let options = try dataOptions()
+    let write = ContentWrite(options: try dataOptions(), time: time, quotas: rule)
     let end = offset + UInt64(bytes.byteCount)
     let (first, last) = (up(offset), down(end))
     guard last > first, last - first >= UInt64(Self.directBytes), !hasWindow(offset..<end) else {
-      return try keep(bytes, at: offset, options, time)
+      return try keep(bytes, at: offset, write)
     }
-    try keep(bytes.extracting(first: Int(first - offset)), at: offset, options, time)
+    try keep(bytes.extracting(first: Int(first - offset)), at: offset, write)
     let middle = Int(first - offset)..<Int(last - offset)
-    try writeThrough(bytes.extracting(middle), at: first, options, time)
-    try keep(bytes.extracting(last: Int(end - last)), at: last, options, time)
+    try writeThrough(bytes.extracting(middle), at: first, write)
+    try keep(bytes.extracting(last: Int(end - last)), at: last, write)
   }
 
   private func hasWindow(_ range: Range<UInt64>) -> Bool {
@@ -195,23 +205,24 @@ final class FileContents: @unchecked Sendable {
   }
 
   private func writeThrough(
-    _ bytes: RawSpan, at offset: UInt64, _ options: DataOptions, _ time: UInt64?
+    _ bytes: RawSpan, at offset: UInt64, _ write: ContentWrite
   ) throws(VolumeError) {
     let end = offset + UInt64(bytes.byteCount)
-    var reservation = try reserve(offset..<end, dirtyBlocks: 0, options)
-    defer { engine.usage.release(&reservation) }
-    let change = InodeChange(size: max(shown.size, end), time: time)
+    var reservation = try reserve(offset..<end, dirtyBlocks: 0, write.options)
+    defer { engine.release(&reservation) }
+    if engine.quotas != nil { try promiseQuota([offset..<end], write.quotas, &reservation) }
+    let change = InodeChange(size: max(shown.size, end), time: write.time)
     try store.withWriter { (writer) throws(VolumeError) in
       try writer.write(
         bytes, atSector: offset / 512,
-        FileWrite(file: file, options: options, change: change), &reservation)
+        FileWrite(file: file, options: write.options, change: change), &reservation)
     }
     grow(to: end)
   }
 
   /// Puts bytes into windows.
   func keep(
-    _ bytes: RawSpan, at offset: UInt64, _ options: DataOptions, _ time: UInt64?
+    _ bytes: RawSpan, at offset: UInt64, _ write: ContentWrite
   ) throws(VolumeError) {
     var done = 0
     while done < bytes.byteCount {
@@ -219,13 +230,13 @@ final class FileContents: @unchecked Sendable {
       let inside = Int(position % UInt64(ContentWindow.byteCount))
       let count = min(ContentWindow.byteCount - inside, bytes.byteCount - done)
       let number = position / UInt64(ContentWindow.byteCount)
-      try keep(bytes.extracting(done..<done + count), inside, number, options, time)
+      try keep(bytes.extracting(done..<done + count), inside, number, write)
       done += count
     }
   }
 
   private func keep(
-    _ bytes: RawSpan, _ inside: Int, _ number: UInt64, _ options: DataOptions, _ time: UInt64?
+    _ bytes: RawSpan, _ inside: Int, _ number: UInt64, _ write: ContentWrite
   ) throws(VolumeError) {
     let start = number * UInt64(ContentWindow.byteCount)
     let end = inside + bytes.byteCount
@@ -237,16 +248,20 @@ final class FileContents: @unchecked Sendable {
       let first = start + UInt64(blocks.lowerBound * blockBytes)
       promised = try reserve(
         first..<first + UInt64(blocks.count * blockBytes), dirtyBlocks: blocks.count - missing,
-        options)
+        write.options)
     }
     do throws(VolumeError) {
+      if missing > 0, engine.quotas != nil {
+        try promiseQuota(clean(blocks, of: window, start), write.quotas, &promised)
+      }
       // What is written in part has to be there before.
       if inside % blockBytes != 0 { try load(blocks.lowerBound, window, start) }
       if end % blockBytes != 0 { try load(blocks.upperBound - 1, window, start) }
     } catch {
-      engine.usage.release(&promised)
+      engine.release(&promised)
       throw error
     }
+    engine.add(promised, to: &window.reservation)
     let (grown, isNew) = condition.withLock {
       window.cover(blocks.lowerBound * blockBytes..<blocks.upperBound * blockBytes)
       let buffer = window.buffer
@@ -254,10 +269,9 @@ final class FileContents: @unchecked Sendable {
       target.copy(bytes, to: inside - window.start)
       window.valid.insert(blocks)
       window.dirty.insert(blocks)
-      window.reservation.sectors += promised.sectors
       let isNew = windows.updateValue(window, forKey: number) == nil
       size = max(size, start + UInt64(end))
-      if let time { self.time = time }
+      if let time = write.time { self.time = time }
       let grown = window.buffer.byteCount - window.countedBytes
       window.countedBytes += grown
       return (grown, isNew)

@@ -22,14 +22,17 @@ extension FileSystem {
 
   /// Writes bytes to a file: whoever reads it sees them at once. Durable they are after `fsync`.
   ///
-  /// - Parameter keepsTimes: Whether the file's times stay: the caller sets them himself.
+  /// - Parameters:
+  ///   - keepsTimes: Whether the file's times stay: the caller sets them himself.
+  ///   - quotas: Whether the owner's limits count.
   /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`, `.readOnly`, `.noSpace`,
-  ///   `.fileTooLarge`.
+  ///   `.quotaExceeded`, `.fileTooLarge`.
   public func write(
-    _ id: FileID, _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false
+    _ id: FileID, _ bytes: RawSpan, at offset: UInt64, keepsTimes: Bool = false,
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     try withContents(id) { (contents) throws(VolumeError) in
-      try contents.write(bytes, at: offset, keepsTimes: keepsTimes)
+      try contents.write(bytes, at: offset, keepsTimes: keepsTimes, quotas)
     }
   }
 
@@ -56,23 +59,26 @@ extension FileSystem {
 
   /// Changes a range of a file wholesale.
   ///
-  /// - Parameter keepsSize: With `allocate` and `zero`: the file does not become longer.
+  /// - Parameters:
+  ///   - keepsSize: With `allocate` and `zero`: the file does not become longer.
+  ///   - quotas: Whether the owner's limits count.
   /// - Throws: as `write`; `.invalid` for parts of blocks where only whole ones can move, and for
   ///   ranges that reach the end.
   public func change(
-    _ id: FileID, _ range: Range<UInt64>, _ change: RangeChange, keepsSize: Bool = false
+    _ id: FileID, _ range: Range<UInt64>, _ change: RangeChange, keepsSize: Bool = false,
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     guard !range.isEmpty else { throw VolumeError(.invalid, "a range that is empty") }
     try withContents(id) { (contents) throws(VolumeError) in
       switch change {
       case .allocate:
         try self.contents.withRoom { () throws(VolumeError) in
-          try contents.allocate(range, keepsSize: keepsSize)
+          try contents.allocate(range, keepsSize: keepsSize, quotas)
         }
       case .punch: try contents.punch(range)
       case .zero:
         try self.contents.withRoom { () throws(VolumeError) in
-          try contents.zero(range, keepsSize: keepsSize)
+          try contents.zero(range, keepsSize: keepsSize, quotas)
         }
       case .collapse: try contents.shift(range, isInsert: false)
       case .insert: try contents.shift(range, isInsert: true)
@@ -86,11 +92,13 @@ extension FileSystem {
   /// - Parameters:
   ///   - source: The file that has the data; the range ends where it does.
   ///   - id: The file that gets it, from `offset` on.
+  ///   - quotas: Whether its owner's limits count.
   /// - Returns: how many bytes were copied.
   /// - Throws: as `read` and `write`; `.invalid` for ranges of one file that overlap. A part may be
   ///   copied then.
   public func copyRange(
-    from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64
+    from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64,
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> UInt64 {
     try checkRoom()
     // Nobody passes the gate twice at a time: who wants to close it in between would wait for ever.
@@ -98,7 +106,7 @@ extension FileSystem {
     defer { contents.close(source) }
     return try withContents(id) { (contents) throws(VolumeError) in
       try self.contents.withRoom { () throws(VolumeError) in
-        try contents.copy(from: from, range, to: offset)
+        try contents.copy(from: from, range, to: offset, quotas)
       }
     }
   }

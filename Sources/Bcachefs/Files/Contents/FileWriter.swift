@@ -225,14 +225,17 @@ final class FileWriter: @unchecked Sendable {
     var key = key
     let value = self.value
     while true {
-      let (promised, whole) = (reservation.sectors, key)
+      let (promised, whole) = (reservation, key)
       let (end, logged): (UInt64, BPos?)
-      (end, logged, reservation.sectors) = try engine.run("data_write") {
+      (end, logged, reservation) = try engine.run("data_write") {
         (transaction) throws(TransactionError) in
-        transaction.promisedSectors = promised
+        transaction.promisedSectors = promised.sectors
+        transaction.quotas.promise = promised.quota
         let (end, logged) = try transaction.putFileExtent(
           write.file, whole, value.bytes.extracting(first: whole.valueByteCount), write.change)
-        return (end, logged, transaction.promisedSectors)
+        let left = DiskReservation(
+          sectors: transaction.promisedSectors, quota: transaction.quotas.promise)
+        return (end, logged, left)
       }
       if let logged {
         try engine.completeTruncation(of: write.file, to: write.change.size, at: logged)

@@ -43,6 +43,10 @@ public struct AttributeChange: Sendable {
   public var changeTime: Int64?
   /// Those of `immutable`, `append`, `nodump`, `noatime` and `sync` that it shall have.
   public var flags: InodeFlags?
+  /// The project that the file counts for, below 2^32 - 1.
+  public var project: UInt32?
+  /// Whether it stays in its project where it gets a name in a directory of another one.
+  public var keepsProject: Bool?
 
   /// Nothing changes.
   public init() {}

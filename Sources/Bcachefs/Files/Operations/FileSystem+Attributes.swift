@@ -15,13 +15,19 @@ internal import BcachefsSupport
 extension FileSystem {
   /// Changes attributes; the change time becomes now, if it is not given.
   ///
-  /// - Throws: `.notFound`; `.readOnly`; `.notPermitted` for what an immutable file keeps.
+  /// - Parameter quotas: Whether the limits of a new owner, group or project count.
+  /// - Throws: `.notFound`; `.readOnly`; `.notPermitted` for what an immutable file keeps;
+  ///   `.invalid` for a project that there cannot be; `.quotaExceeded`.
   public func change(
-    _ id: FileID, _ change: AttributeChange
+    _ id: FileID, _ change: AttributeChange, quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> FileAttributes {
     let (setting, time) = (setting(), time)
+    if engine.quotas != nil, change.uid != nil || change.gid != nil || change.project != nil {
+      // What is promised to the old owner becomes his, and then the new one's.
+      contents.find(id)?.writeBack()
+    }
     if change.modificationTime != nil { contents.find(id)?.forgetTime() }
-    let inode = try engine.run("setattr") {
+    let inode = try engine.run("setattr", quotas: quotas) {
       (transaction) throws(TransactionError) in
       let inode = try transaction.change(id, change, time, setting)
       try transaction.commit()
@@ -86,9 +92,10 @@ extension FileSystem {
   ///   for a default ACL of a file; `.unsupported` for another namespace; `.notFound`, `.readOnly`,
   ///   `.notPermitted`.
   public func setXattr(
-    _ name: [UInt8], of id: FileID, to value: [UInt8], _ condition: XattrCondition = .any
+    _ name: [UInt8], of id: FileID, to value: [UInt8], _ condition: XattrCondition = .any,
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
-    if FileOption.isShown(by: name) { return try setOption(name, of: id, to: value) }
+    if FileOption.isShown(by: name) { return try setOption(name, of: id, to: value, quotas) }
     let key = try xattrKey(name)
     try checkRoom()
     if key.isACL { return try setACL(key, of: id, to: value) }
@@ -98,8 +105,10 @@ extension FileSystem {
   /// Removes an extended attribute; an option then follows the directory's again.
   ///
   /// - Throws: `.noAttribute`; `.unsupported`, `.notFound`, `.readOnly`, `.notPermitted`.
-  public func removeXattr(_ name: [UInt8], of id: FileID) throws(VolumeError) {
-    if FileOption.isShown(by: name) { return try setOption(name, of: id, to: nil) }
+  public func removeXattr(
+    _ name: [UInt8], of id: FileID, quotas: QuotaRule = .exempt
+  ) throws(VolumeError) {
+    if FileOption.isShown(by: name) { return try setOption(name, of: id, to: nil, quotas) }
     let key = try xattrKey(name)
     if key.isACL { return try setACL(key, of: id, to: nil) }
     try setXattr(key, of: id, to: nil, .any)
@@ -145,22 +154,23 @@ extension FileSystem {
 
   /// - Parameter value: nil: as the directory has it.
   private func setOption(
-    _ name: [UInt8], of id: FileID, to value: [UInt8]?
+    _ name: [UInt8], of id: FileID, to value: [UInt8]?, _ rule: QuotaRule
   ) throws(VolumeError) {
     // What applies follows from what is set: as in Linux it is not set itself, and nobody is told.
     guard let optionName = FileOption.ownName(name) else { return }
     try setOptions(
-      [(optionName, value.map { String(decoding: $0, as: UTF8.self) })], of: id)
+      [(optionName, value.map { String(decoding: $0, as: UTF8.self) })], of: id, quotas: rule)
   }
 
   /// Sets options of a file, all of them or, where one is refused, none.
   ///
-  /// - Parameter values: Names as in `bcachefs.NAME`, with values as text; nil: as the directory
-  ///   has it.
+  /// - Parameters:
+  ///   - values: Names as in `bcachefs.NAME`, with values as text; nil: as the directory has it.
+  ///   - quotas: Whether the limits of a new project count.
   /// - Throws: `.invalid` for what is no option of files, or no value of it; `.notFound`,
-  ///   `.readOnly`, `.notPermitted`.
+  ///   `.readOnly`, `.notPermitted`, `.quotaExceeded`.
   public func setOptions(
-    _ values: [(name: String, value: String?)], of id: FileID
+    _ values: [(name: String, value: String?)], of id: FileID, quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     var parsed: [(row: VolumeOption, option: InodeOption, value: UInt64?)] = []
     let media = engine.media
@@ -181,7 +191,7 @@ extension FileSystem {
       if let value { try markFeatures(row, value) }
     }
     let setting = setting()
-    try engine.run("setxattr") { [parsed] (transaction) throws(TransactionError) in
+    try engine.run("setxattr", quotas: quotas) { [parsed] (transaction) throws(TransactionError) in
       for (_, option, value) in parsed {
         try transaction.setOption(option, of: id, to: value, setting)
       }
@@ -206,7 +216,7 @@ extension FileSystem {
     _ name: [UInt8], in parent: FileID
   ) throws(VolumeError) -> (id: FileID, isChanged: Bool) {
     let setting = setting()
-    return try engine.run("reinherit") { (transaction) throws(TransactionError) in
+    return try engine.run("reinherit", quotas: .exempt) { (transaction) throws(TransactionError) in
       let result = try transaction.inheritOptions(of: parent, for: name, setting)
       try transaction.commit()
       return result

@@ -75,15 +75,19 @@ extension FileSystem {
 
   /// Makes a file, directory, device node, fifo or socket; symbolic links are made by `makeLink`.
   ///
-  /// - Parameter isHeld: Whether the caller holds it then, as after `hold`.
+  /// - Parameters:
+  ///   - isHeld: Whether the caller holds it then, as after `hold`.
+  ///   - quotas: Whether the owner's limits count.
   /// - Throws: `.exists`, `.notFound`, `.notADirectory`, `.nameTooLong`, `.readOnly`,
-  ///   `.notPermitted`.
+  ///   `.notPermitted`, `.quotaExceeded`.
   public func create(
-    _ name: [UInt8], in parent: FileID, _ creation: FileCreation, isHeld: Bool = false
+    _ name: [UInt8], in parent: FileID, _ creation: FileCreation, isHeld: Bool = false,
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> FileAttributes {
     try checkRoom()
     let setting = setting()
-    let inode = try engine.run("create") { (transaction) throws(TransactionError) in
+    let inode = try engine.run("create", quotas: quotas) {
+      (transaction) throws(TransactionError) in
       let inode = try transaction.create(name, in: parent, creation, setting)
       try transaction.commit()
       return inode
@@ -96,15 +100,18 @@ extension FileSystem {
   /// Makes a file without a name (O_TMPFILE), which the caller holds. `link` may give it one;
   /// without it goes when it is let go of.
   ///
-  /// - Parameter parent: The directory whose options it has.
+  /// - Parameters:
+  ///   - parent: The directory whose options it has.
+  ///   - quotas: Whether the owner's limits count.
   /// - Throws: as `create`.
   public func createUnnamed(
-    in parent: FileID, _ creation: FileCreation
+    in parent: FileID, _ creation: FileCreation, quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> FileAttributes {
     try checkRoom()
     let setting = setting()
     return try gate.passing { () throws(VolumeError) in
-      let inode = try engine.run("create") { (transaction) throws(TransactionError) in
+      let inode = try engine.run("create", quotas: quotas) {
+        (transaction) throws(TransactionError) in
         let inode = try transaction.create(nil, in: parent, creation, setting)
         try transaction.commit()
         return inode
@@ -192,22 +199,27 @@ extension FileSystem {
 
   /// Renames a file; what has the new name is replaced, unless flags say otherwise.
   ///
-  /// - Parameter whiteout: Whose owner and group a whiteout gets, with `.whiteout`.
+  /// - Parameters:
+  ///   - whiteout: Whose owner and group a whiteout gets, with `.whiteout`.
+  ///   - quotas: Whether limits count: of the project that the file comes into, and of the
+  ///     whiteout's owner.
   /// - Throws: `.notFound`, `.exists`, `.notADirectory`, `.isADirectory`, `.notEmpty`; `.loop` for
   ///   a directory that would be below itself; `.crossSubvolume`, also for a directory that would
   ///   get other options; `.invalid` for flags that contradict each other; `.nameTooLong`,
-  ///   `.readOnly`, `.notPermitted`.
+  ///   `.readOnly`, `.notPermitted`, `.quotaExceeded`.
   public func rename(
     _ name: [UInt8], in parent: FileID, to newName: [UInt8], in newParent: FileID,
     _ flags: RenameFlags = [],
-    whiteout: FileCreation = FileCreation(.characterDevice, permissions: 0)
+    whiteout: FileCreation = FileCreation(.characterDevice, permissions: 0),
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     let setting = setting()
     let (old, new) = (
       NamedPlace(parent: parent, name: name), NamedPlace(parent: newParent, name: newName)
     )
     if !flags.contains(.noReplace) { try flushBeforeReplace(new, by: old) }
-    let removed = try engine.run("rename") { (transaction) throws(TransactionError) in
+    let removed = try engine.run("rename", quotas: quotas) {
+      (transaction) throws(TransactionError) in
       let removed = try transaction.rename(old, to: new, flags, whiteout: whiteout, setting)
       try transaction.commit()
       return removed

@@ -29,16 +29,17 @@ extension FileSystem {
   /// - Parameters:
   ///   - parent: The directory that gets its name.
   ///   - creation: Of its root directory.
+  ///   - quotas: Whether the owner's limits count.
   /// - Returns: its root directory.
   /// - Throws: as `create`; `.limit` where there is no number for it.
   public func createSubvolume(
-    _ name: [UInt8], in parent: FileID, _ creation: FileCreation
+    _ name: [UInt8], in parent: FileID, _ creation: FileCreation, quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> FileAttributes {
     try checkRoom()
     var creation = creation
     creation.kind = .directory
     let (setting, used) = (setting(), lastSubvolume.load(ordering: .relaxed))
-    let root = try engine.run("subvolume_create") {
+    let root = try engine.run("subvolume_create", quotas: quotas) {
       [creation] (transaction) throws(TransactionError) in
       let root = try transaction.createSubvolume(name, in: parent, creation, behind: used, setting)
       try transaction.commit()

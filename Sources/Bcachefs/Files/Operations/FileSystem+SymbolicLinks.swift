@@ -19,20 +19,22 @@ extension FileSystem {
   ///
   /// - Parameters:
   ///   - creation: Of which owner and group count.
+  ///   - quotas: Whether the owner's limits count.
   /// - Throws: `.invalid` for an empty target and one with a zero in it, `.nameTooLong` beyond 4095
   ///   bytes; else as `create`.
   public func makeLink(
     _ name: [UInt8], to target: [UInt8], in parent: FileID,
-    _ creation: FileCreation = FileCreation(.symbolicLink, permissions: 0o777)
+    _ creation: FileCreation = FileCreation(.symbolicLink, permissions: 0o777),
+    quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> FileAttributes {
     let creation = try linkCreation(creation, target)
     guard target.count <= inlineTargetMaxByteCount else {
-      return try makeLongLink(name, to: target, in: parent, creation)
+      return try makeLongLink(name, to: target, in: parent, creation, quotas)
     }
     try checkRoom()
     try engine.features.use(.inlineData)
     let setting = setting()
-    let inode = try engine.run("symlink") {
+    let inode = try engine.run("symlink", quotas: quotas) {
       (transaction) throws(TransactionError) in
       var inode = try transaction.create(name, in: parent, creation, setting)
       try transaction.putInlineTarget(target, &inode, blockBytes: blockBytes)
@@ -52,7 +54,7 @@ extension FileSystem {
     let creation = try linkCreation(creation, target)
     let made = try createUnnamed(in: parent, creation)
     do throws(VolumeError) {
-      try writeTarget(target, of: made.id)
+      try writeTarget(target, of: made.id, .exempt)
     } catch {
       try letGo(made.id)
       throw error
@@ -73,12 +75,14 @@ extension FileSystem {
   }
 
   /// Gives a link without a name its target.
-  private func writeTarget(_ target: [UInt8], of id: FileID) throws(VolumeError) {
+  private func writeTarget(
+    _ target: [UInt8], of id: FileID, _ rule: QuotaRule
+  ) throws(VolumeError) {
     guard target.count <= inlineTargetMaxByteCount else {
-      return try writeLongTarget(target, of: id)
+      return try writeLongTarget(target, of: id, rule)
     }
     try engine.features.use(.inlineData)
-    try engine.run("symlink") { (transaction) throws(TransactionError) in
+    try engine.run("symlink", quotas: rule) { (transaction) throws(TransactionError) in
       var (_, inode) = try transaction.inodeToChange(id)
       try transaction.putInlineTarget(target, &inode, blockBytes: blockBytes)
       try transaction.commit()
@@ -106,12 +110,13 @@ extension FileSystem {
   }
 
   private func makeLongLink(
-    _ name: [UInt8], to target: [UInt8], in parent: FileID, _ creation: FileCreation
+    _ name: [UInt8], to target: [UInt8], in parent: FileID, _ creation: FileCreation,
+    _ rule: QuotaRule
   ) throws(VolumeError) -> FileAttributes {
-    let made = try createUnnamed(in: parent, creation)
+    let made = try createUnnamed(in: parent, creation, quotas: rule)
     let linked: FileAttributes
     do throws(VolumeError) {
-      try writeLongTarget(target, of: made.id)
+      try writeLongTarget(target, of: made.id, rule)
       linked = try link(made.id, as: name, in: parent)
     } catch {
       try letGo(made.id)
@@ -123,10 +128,12 @@ extension FileSystem {
 
   /// Writes the target of a symbolic link that has no name yet, as the contents of a file are
   /// written; its size is that of the target.
-  private func writeLongTarget(_ target: [UInt8], of id: FileID) throws(VolumeError) {
+  private func writeLongTarget(
+    _ target: [UInt8], of id: FileID, _ rule: QuotaRule
+  ) throws(VolumeError) {
     let contents = try contents.open(id)
     defer { self.contents.close(id) }
-    try contents.write(target.rawBytes, at: 0)
+    try contents.write(target.rawBytes, at: 0, rule)
     try contents.flush()
   }
 

@@ -21,7 +21,8 @@ extension Transaction {
   ///
   /// - Parameter time: What the volume has for nanoseconds.
   /// - Returns: its inode, as it will be.
-  /// - Throws: `.notFound`; `.readOnly`; `.notPermitted` for what an immutable file keeps.
+  /// - Throws: `.notFound`; `.readOnly`; `.notPermitted` for what an immutable file keeps;
+  ///   `.invalid` for a project that there cannot be.
   func change(
     _ id: FileID, _ change: AttributeChange, _ time: VolumeTime, _ setting: OperationSetting
   ) throws(TransactionError) -> Inode {
@@ -35,6 +36,13 @@ extension Transaction {
     if let flags = change.flags {
       let settable = AttributeChange.settableFlags
       inode.flags = inode.flags.subtracting(settable).union(flags.intersection(settable))
+    }
+    if change.project != nil || change.keepsProject != nil {
+      guard
+        inode.setOption(
+          .project, to: change.project.map(UInt64.init) ?? inode.value(of: .project),
+          isSetHere: change.keepsProject ?? inode.isSetHere(.project))
+      else { throw .failed(VolumeError(.invalid)) }
     }
     if let permissions = change.permissions {
       inode.mode = inode.fileType | permissions & 0o7777

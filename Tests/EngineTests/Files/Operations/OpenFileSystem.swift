@@ -25,9 +25,11 @@ struct OpenFileSystem {
   }
 
   func open(
-    seed: UInt64 = 1, withThreads: Bool = false, cacheBytes: Int = 64 << 20
+    seed: UInt64 = 1, withThreads: Bool = false, cacheBytes: Int = 64 << 20,
+    clocks: Clocks = .system
   ) throws -> FileSystem {
-    let bare = try BareEngine(on: FreshVolume.open([device]), cacheBytes: cacheBytes, seed: seed)
+    let bare = try BareEngine(
+      on: FreshVolume.open([device]), cacheBytes: cacheBytes, seed: seed, clocks: clocks)
     if withThreads { bare.engine.startThreads() }
     return FileSystem(bare.engine)
   }
