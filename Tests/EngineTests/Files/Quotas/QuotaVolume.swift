@@ -24,9 +24,12 @@ final class SetClock: Sendable {
 
 enum QuotaVolume {
   /// A disk with all types of quota on.
-  static func make(recorded: Bool = false) throws -> OpenFileSystem {
+  static func make(
+    recorded: Bool = false, isNocow: Bool = false
+  ) throws -> OpenFileSystem {
     try OpenFileSystem(
       {
+        if isNocow { $0.build.options[.nocow] = 1 }
         for option in [VolumeOption.usrquota, .grpquota, .prjquota] { $0.build.options[option] = 1 }
       }, recorded: recorded)
   }
