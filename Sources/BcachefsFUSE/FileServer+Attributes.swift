@@ -11,13 +11,15 @@ extension FileServer {
   func getAttributes(_ request: Request, of node: UInt64, handle: UInt64?) {
     answer(request, node) { (file) throws(VolumeError) in
       guard !isOutOfRoom(node, handle: handle) else { return request.fail(ENOSPC) }
-      reply(request, attributes: try system.attributes(of: file))
+      reply(request, attributes: try system.attributes(of: file), of: node)
     }
   }
 
-  private func reply(_ request: Request, attributes: FileAttributes) {
+  private func reply(_ request: Request, attributes: FileAttributes, of node: UInt64) {
+    writers.noteTold(node, sectors: attributes.inode.sectors)
     request.reply(
-      attributes.status(blockBytes: blockBytes), timeoutSeconds: attributesTimeout)
+      attributes.status(blockBytes: blockBytes),
+      timeoutSeconds: attributesTimeout(of: attributes.id))
   }
 
   /// - Parameter which: As in `FUSE_SET_ATTR_*`.
@@ -43,7 +45,7 @@ extension FileServer {
       reply(
         request,
         attributes: which & ~FUSE_SET_ATTR_SIZE == 0
-          ? try system.attributes(of: file) : try system.change(file, change))
+          ? try system.attributes(of: file) : try system.change(file, change), of: node)
     }
   }
 

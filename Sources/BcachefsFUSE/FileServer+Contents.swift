@@ -65,6 +65,7 @@ extension FileServer {
     do throws(VolumeError) {
       try system.write(file, bytes, at: offset, keepsTimes: isFromCache)
       noteRoom()
+      if isFromCache { writers.noteWrite(node) }
       request.reply(written: bytes.byteCount)
     } catch {
       fail(request, error, file)

@@ -42,9 +42,11 @@ extension FileServer {
     if isShort { writers.forgetAttributes() }
   }
 
-  /// How long the kernel may keep attributes, in seconds.
-  var attributesTimeout: Double {
-    isRoomShort.load(ordering: .relaxed) ? 0 : fuse_entry_param.timeoutSeconds
+  /// How long the kernel may keep a file's attributes, in seconds. How many sectors it takes shows
+  /// when all of it is written.
+  func attributesTimeout(of file: FileID) -> Double {
+    if isRoomShort.load(ordering: .relaxed) { return 0 }
+    return system.isWritten(file) ? fuse_entry_param.timeoutSeconds : 1
   }
 
   /// Whether who asks for attributes of a file is about to write to it in vain.

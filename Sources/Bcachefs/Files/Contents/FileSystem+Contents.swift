@@ -136,6 +136,9 @@ extension FileSystem {
   /// The same for all files. What is lost is told to those who flush the files next.
   public func writeOutAll() { contents.writeAll() }
 
+  /// Whether devices have all that was written to a file: until then it is not known what it takes.
+  public func isWritten(_ id: FileID) -> Bool { contents.find(id)?.hasDirtyWindows != true }
+
   private func withContents<Result>(
     _ id: FileID, _ body: (FileContents) throws(VolumeError) -> Result
   ) throws(VolumeError) -> Result {
