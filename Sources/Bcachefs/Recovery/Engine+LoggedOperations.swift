@@ -227,7 +227,8 @@ extension Transaction {
     guard var inode = try inode(of: file) else { return false }
     var walk = SnapshotWalk(
       .extents, file.inode, from: range.lowerBound, snapshot: inode.snapshot, mode: .intent)
-    var left = Self.extentsAtOnce
+    let limit = extentsAtOnce(Self.punchedAtOnce)
+    var left = limit
     while left > 0, let found = try next(&walk) {
       let key = found.key
       guard key.start.offset < range.upperBound else { break }
@@ -240,15 +241,15 @@ extension Transaction {
         BKey(
           type: .deleted, position: BPos(file.inode, end, inode.snapshot),
           size: UInt32(truncatingIfNeeded: end - start)), RawSpan())
-      left -= 1
+      left -= Self.weight(of: key.type)
     }
-    guard left < Self.extentsAtOnce else { return false }
+    guard left < limit else { return false }
     put(inode)
     try commit()
-    return left == 0
+    return left <= 0
   }
 
-  private static var extentsAtOnce: Int { 16 }
+  private static var punchedAtOnce: Int { 16 }
 
   /// Moves the next extent, and commits: the last one that has not moved if a range is inserted,
   /// the first one if it is removed.
