@@ -75,7 +75,10 @@ extension FileSystem {
           try contents.zero(range, keepsSize: keepsSize)
         }
       case .collapse: try contents.shift(range, isInsert: false)
-      case .insert: try contents.shift(range, isInsert: true)
+      case .insert:
+        // All that is behind it moves, and once it has begun it cannot end for lack of room.
+        try checkRoom()
+        try contents.shift(range, isInsert: true)
       }
     }
   }
