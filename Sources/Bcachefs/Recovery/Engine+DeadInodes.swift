@@ -120,7 +120,8 @@ extension Transaction {
         try deleteVisible(
           btree, position, isInherited: key.position.snapshot != place.snapshot)
       }
-      left -= Self.weight(of: key.type)
+      // The journal tells what was there, too: an attribute can be long.
+      left -= btree == .extents ? Self.weight(of: key.type) : 1 + Int(key.u64s) / 32
     }
   }
 

@@ -125,7 +125,9 @@ internal import Testing
           for other in kinds { _ = try filler.fill(other, limit: 2) }
           try filler.empty()
         } catch {
-          Issue.record("\(error), \(filler.stateText): \(comment)")
+          let isStopped = (try? files.engine.checkWritable()) == nil
+          Issue.record(
+            "\(error), \(filler.stateText), takes no writes: \(isStopped): \(comment)")
           throw error
         }
         let after = try counts(setting, files, like: before)

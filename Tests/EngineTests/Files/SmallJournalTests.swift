@@ -45,6 +45,19 @@ internal import Testing
     try Self.volume.expectSound(devices, "closed", ofFiles: true)
   }
 
+  @Test func aFileOfLongAttributesGoes() throws {
+    let devices = try Self.volume.format()
+    let files = FileSystem(try Self.volume.engine(on: devices).engine)
+    let file = try files.makeFile("file")
+    let value = [UInt8](repeating: 7, count: 1600)
+    for number in 0..<40 {
+      try files.setXattr(Array("user.\(number)".utf8), of: file, to: value)
+    }
+    try files.unlink(Array("file".utf8), in: files.root)
+    try files.close()
+    try Self.volume.expectSound(devices, "closed", ofFiles: true)
+  }
+
   @Test func aSubvolumeOfManySnapshotsGoes() throws {
     let devices = try Self.volume.format()
     let files = FileSystem(try Self.volume.engine(on: devices).engine)
