@@ -45,7 +45,9 @@ final class ConnectionState: Sendable {
       FUSE_CAP_ASYNC_READ, FUSE_CAP_READDIRPLUS, FUSE_CAP_READDIRPLUS_AUTO,
     ]
     for flag in common + offer.flags where isOffered(flag) { info.want |= UInt32(flag) }
-    info.want &= ~UInt32(FUSE_CAP_AUTO_INVAL_DATA)
+    // An open that cuts a file off comes as a change of its size before it (libfuse would have it
+    // come as a flag of the open): what is cut off is so in one place.
+    info.want &= ~UInt32(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ATOMIC_O_TRUNC)
     info.max_read = UInt32(Self.maxTransferBytes)
     info.max_write = UInt32(Self.maxTransferBytes)
     info.max_background = offer.backgroundRequests

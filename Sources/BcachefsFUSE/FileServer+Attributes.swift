@@ -11,11 +11,12 @@ extension FileServer {
   func getAttributes(_ request: Request, of node: UInt64, handle: UInt64?) {
     answer(request, node) { (file) throws(VolumeError) in
       if let reason = try whyOutOfRoom(node, file, handle: handle) { return request.fail(reason) }
-      reply(request, attributes: try system.attributes(of: file))
+      reply(request, attributes: try system.attributes(of: file), of: node)
     }
   }
 
-  private func reply(_ request: Request, attributes: FileAttributes) {
+  private func reply(_ request: Request, attributes: FileAttributes, of node: UInt64) {
+    writers.noteTold(node, sectors: attributes.inode.sectors)
     request.reply(
       attributes.status(blockBytes: blockBytes), timeoutSeconds: timeout(of: attributes))
   }
@@ -44,7 +45,7 @@ extension FileServer {
         request,
         attributes: which & ~FUSE_SET_ATTR_SIZE == 0
           ? try system.attributes(of: file)
-          : try system.change(file, change, quotas: request.quotaRule))
+          : try system.change(file, change, quotas: request.quotaRule), of: node)
     }
   }
 

@@ -72,6 +72,7 @@ extension FileServer {
         quotas: isFromCache ? Self.quotaRule(handle) : request.quotaRule)
       noteRoom()
       noteQuota(node, file)
+      if isFromCache { writers.noteWrite(node) }
       request.reply(written: bytes.byteCount)
     } catch {
       fail(request, error, file)

@@ -61,12 +61,14 @@ extension FileServer {
     writers.forgetAttributesOnce(of: node)
   }
 
-  /// How long the kernel may keep attributes of a file, in seconds.
+  /// How long the kernel may keep attributes of a file, in seconds. How many sectors it takes shows
+  /// when all of it is written.
   func timeout(of attributes: FileAttributes) -> Double {
     let isShort =
       isRoomShort.load(ordering: .relaxed)
       || system.hasQuotas && system.quotaRoom(of: attributes) < Self.shortBytes
-    return isShort ? 0 : fuse_entry_param.timeoutSeconds
+    if isShort { return 0 }
+    return system.isWritten(attributes.id) ? fuse_entry_param.timeoutSeconds : 1
   }
 
   /// Why who asks for attributes of a file is about to write to it in vain, as an errno; nil where

@@ -79,8 +79,10 @@ final class FileServer: RequestServer {
   /// What the kernel gets with a name. The file is held for it.
   func entry(_ attributes: FileAttributes) -> fuse_entry_param {
     system.holdSeen(attributes.id)
+    let node = nodes.remember(attributes.id)
+    writers.noteTold(node, sectors: attributes.inode.sectors)
     return fuse_entry_param(
-      node: nodes.remember(attributes.id), attributes, blockBytes: blockBytes,
+      node: node, attributes, blockBytes: blockBytes,
       attributesTimeout: timeout(of: attributes))
   }
 

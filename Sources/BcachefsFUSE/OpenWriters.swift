@@ -8,8 +8,12 @@
 //      its pages does. Of files that nobody can write to it has nothing.
 //   2. It waits until the kernel's writes are answered, which other threads do: so some of them are
 //      always left to do that.
-// Locks: `counts` and `limited` are leaves; the kernel is told with nothing held. That waits for
-// writing: on another thread than this one.
+//   3. How many sectors a file takes the kernel does not ask again when it has written back. It is
+//      told that it does not know at the first write to a file that it believes to take none (who
+//      finds that takes it for a hole: tar), and when the last one closes a file that was written.
+// Locks: `files` is a leaf; the kernel is told with nothing held. To have it write back waits for
+// writing, on another thread than this one; to have it ask for attributes waits for nothing, while
+// it waits for the answer to a request of the file.
 
 internal import Synchronization
 
@@ -18,45 +22,74 @@ final class OpenWriters: Sendable {
   private static var waitersMax: Int { Int(Mount.threads) / 2 }
 
   private let kernel: KernelNotices
+  private struct File {
+    var writers = 0
+    /// What the kernel was told; nil: that it does not know.
+    var told: Told? = .nothing
+    /// It keeps no attributes because of quotas.
+    var isLimited = false
+  }
+
+  private enum Told { case nothing, sectors, sectorsBeforeAWrite }
+
   /// By node.
-  private let counts = Mutex<[UInt64: Int]>([:])
-  /// Of those, the ones of which the kernel was told to keep no attributes because of quotas.
-  private let limited = Mutex<Set<UInt64>>([])
+  private let files = Mutex<[UInt64: File]>([:])
   private let waiters = Atomic<Int>(0)
 
   init(_ kernel: KernelNotices) { self.kernel = kernel }
 
-  func add(_ node: UInt64) { counts.withLock { $0[node, default: 0] += 1 } }
+  func add(_ node: UInt64) { files.withLock { $0[node, default: File()].writers += 1 } }
 
   func remove(_ node: UInt64) {
-    let isLast = counts.withLock { counts in
-      let left = (counts[node] ?? 1) - 1
-      counts[node] = left > 0 ? left : nil
-      return left <= 0
+    let isOutdated = files.withLock { files in
+      guard var file = files[node] else { return false }
+      file.writers -= 1
+      files[node] = file.writers > 0 ? file : nil
+      return file.writers <= 0 && file.told == .sectorsBeforeAWrite
     }
-    if isLast { _ = limited.withLock { $0.remove(node) } }
+    if isOutdated { kernel.forgetAttributes(of: node) }
   }
 
-  /// Has the kernel ask for the attributes of one anew, unless it was told so.
+  /// Has the kernel ask for the attributes of one anew, unless it was told so because of quotas.
   func forgetAttributesOnce(of node: UInt64) {
-    guard limited.withLock({ $0.insert(node).inserted }) else { return }
-    kernel.forgetAttributes(of: node)
+    let isFirst = files.withLock { files in
+      guard var file = files[node], !file.isLimited else { return false }
+      file.isLimited = true
+      files[node] = file
+      return true
+    }
+    if isFirst { kernel.forgetAttributes(of: node) }
   }
 
   /// Has the kernel ask for the attributes of all of them anew.
   func forgetAttributes() {
-    for node in counts.withLock({ Array($0.keys) }) { kernel.forgetAttributes(of: node) }
+    for node in files.withLock({ Array($0.keys) }) { kernel.forgetAttributes(of: node) }
+  }
+
+  /// The kernel is about to be told how many sectors a file takes.
+  func noteTold(_ node: UInt64, sectors: UInt64) {
+    files.withLock { $0[node]?.told = sectors == 0 ? .nothing : .sectors }
+  }
+
+  /// The kernel has written back some of a file.
+  func noteWrite(_ node: UInt64) {
+    let isOutdated = files.withLock { files in
+      guard let told = files[node]?.told else { return false }
+      files[node]?.told = told == .nothing ? nil : .sectorsBeforeAWrite
+      return told == .nothing
+    }
+    if isOutdated { kernel.forgetAttributes(of: node) }
   }
 
   /// Has the kernel write back what it has of some of them. Not from a thread that answers
   /// requests.
   func writeBack(where isWanted: (UInt64) -> Bool) {
-    for node in counts.withLock({ $0.keys.filter(isWanted) }) { kernel.forgetContents(of: node) }
+    for node in files.withLock({ $0.keys.filter(isWanted) }) { kernel.forgetContents(of: node) }
   }
 
   /// Has the kernel write back what it has of a file from an offset on, unless too many do that.
   func writeBack(_ node: UInt64, from offset: Int64) {
-    guard counts.withLock({ $0[node] != nil }) else { return }
+    guard files.withLock({ $0[node] != nil }) else { return }
     let count = waiters.wrappingAdd(1, ordering: .relaxed).newValue
     defer { waiters.wrappingSubtract(1, ordering: .relaxed) }
     guard count <= Self.waitersMax else { return }

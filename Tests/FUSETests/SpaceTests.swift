@@ -33,6 +33,36 @@ struct SpaceTests {
     try MountedVolume(images).shell("stat -f -c '\(Self.fields)' .").text
   }
 
+  /// The kernel keeps attributes, and what a file takes shows only when it is written. A file that
+  /// seems to take nothing is a hole to some, and tar would leave out what is in it.
+  @Test func whatIsWrittenTakesRoomAtOnceAndWhatItTakesIsShown() throws {
+    try withTemporaryFolder { folder in
+      let setting = ChangingMountTests.Setting.all[1]
+      let images = try setting.format(in: folder)
+      let mount = try setting.mount(images, isChanged: true)
+      let result = try mount.shell(
+        """
+        for size in 3000 5000 100000 3000000; do
+          : >$size
+          [ $(stat -c %b $size) = 0 ]
+          yes | head -c $size >$size
+          [ $(stat -c %b $size) != 0 ] || echo $size
+          head -c $size /dev/urandom >random-$size
+          [ $(stat -c %b random-$size) != 0 ] || echo random-$size
+        done
+        sync -f .
+        stat -c %b * >/dev/null
+        sleep 1.5
+        stat -c '%n %b' [0-9]* random*
+        """)
+      #expect(result.status == 0, "\(result.standardError)")
+      try mount.end()
+      let again = try setting.mount(images, isChanged: false)
+      #expect(try again.shell("stat -c '%n %b' [0-9]* random*").text == result.text)
+      try again.end()
+    }
+  }
+
   @Test func inodesInUseAreThoseOfTheTree() throws {
     try withImages(of: SampleVolume.fixture("plain")) { images in
       let result = try MountedVolume(images).shell(

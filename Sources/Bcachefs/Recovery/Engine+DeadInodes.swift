@@ -94,7 +94,7 @@ extension Transaction {
     guard let inode = try findInode(place.offset, place.snapshot, .intent),
       inode.flags.contains(.unlinked)
     else { return false }
-    var left = Self.keysAtOnce
+    var left = extentsAtOnce(Self.keysAtOnce)
     for btree in [BTreeID.extents, .dirents, .xattrs] {
       try delete(from: btree, of: place, atMost: &left)
     }
@@ -120,7 +120,8 @@ extension Transaction {
         try deleteVisible(
           btree, position, isInherited: key.position.snapshot != place.snapshot)
       }
-      left -= 1
+      // The journal tells what was there, too: an attribute can be long.
+      left -= btree == .extents ? Self.weight(of: key.type) : 1 + Int(key.u64s) / 32
     }
   }
 

@@ -132,7 +132,7 @@ extension Engine {
       try features.use(.reflinkInlineData)
     }
     while let position = try run(
-      "finsert", watermark: .reclaim,
+      "finsert", watermark: .btree,
       { (transaction) throws(TransactionError) in
         try transaction.moveOne(of: file, by: shift, operation, at: place)
       })
@@ -148,7 +148,7 @@ extension Engine {
 
   /// Whether another snapshot sees extents of a file.
   private func isShared(_ file: FileID) throws(VolumeError) -> Bool {
-    try run("finsert", watermark: .reclaim) { (transaction) throws(TransactionError) in
+    try run("finsert", watermark: .btree) { (transaction) throws(TransactionError) in
       guard let inode = try transaction.inode(of: file) else { return false }
       var walk = SnapshotWalk(.extents, file.inode, from: 0, snapshot: inode.snapshot)
       while let found = try transaction.next(&walk) {
@@ -165,7 +165,7 @@ extension Engine {
     _ operation: LoggedOpFinsert, at place: BPos, _ change: (inout Inode) -> Bool
   ) throws(VolumeError) -> Bool {
     let now = now
-    return try run("finsert", watermark: .reclaim) { (transaction) throws(TransactionError) in
+    return try run("finsert", watermark: .btree) { (transaction) throws(TransactionError) in
       guard var inode = try transaction.inode(of: operation.file), change(&inode) else {
         return false
       }
@@ -181,7 +181,7 @@ extension Engine {
   /// Leaves nothing in a range of sectors.
   func punch(_ file: FileID, _ range: Range<UInt64>) throws(VolumeError) {
     while try run(
-      "fpunch", watermark: .reclaim,
+      "fpunch", watermark: .btree,
       { (transaction) throws(TransactionError) in try transaction.punchSome(file, range) })
     {}
   }
@@ -227,7 +227,8 @@ extension Transaction {
     guard var inode = try inode(of: file) else { return false }
     var walk = SnapshotWalk(
       .extents, file.inode, from: range.lowerBound, snapshot: inode.snapshot, mode: .intent)
-    var left = Self.extentsAtOnce
+    let limit = extentsAtOnce(Self.punchedAtOnce)
+    var left = limit
     while left > 0, let found = try next(&walk) {
       let key = found.key
       guard key.start.offset < range.upperBound else { break }
@@ -240,15 +241,15 @@ extension Transaction {
         BKey(
           type: .deleted, position: BPos(file.inode, end, inode.snapshot),
           size: UInt32(truncatingIfNeeded: end - start)), RawSpan())
-      left -= 1
+      left -= Self.weight(of: key.type)
     }
-    guard left < Self.extentsAtOnce else { return false }
+    guard left < limit else { return false }
     put(inode)
     try commit()
-    return left == 0
+    return left <= 0
   }
 
-  private static var extentsAtOnce: Int { 16 }
+  private static var punchedAtOnce: Int { 16 }
 
   /// Moves the next extent, and commits: the last one that has not moved if a range is inserted,
   /// the first one if it is removed.

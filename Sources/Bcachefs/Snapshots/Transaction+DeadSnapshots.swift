@@ -20,7 +20,7 @@ extension Transaction {
   private static var keysSeenAtOnce: Int { 4096 }
 
   /// Keys that a transaction changes, at most: those of extents have many others to follow.
-  private static func keysAtOnce(_ btree: BTreeID) -> Int { btree == .extents ? 16 : 48 }
+  private func keysAtOnce(_ btree: BTreeID) -> Int { btree == .extents ? extentsAtOnce(16) : 48 }
   /// Words of the keys that it changes, but for the last one: the smallest nodes take as many.
   private static var wordsAtOnce: Int { 300 }
 
@@ -31,7 +31,7 @@ extension Transaction {
     _ btree: BTreeID, from start: BPos, _ plan: SnapshotPlan
   ) throws(TransactionError) -> BPos? {
     var walk = KeyWalk(btree, from: start)
-    var (seen, left, words) = (Self.keysSeenAtOnce, Self.keysAtOnce(btree), Self.wordsAtOnce)
+    var (seen, left, words) = (Self.keysSeenAtOnce, keysAtOnce(btree), Self.wordsAtOnce)
     var position: BPos?
     while seen > 0, left > 0, words > 0 {
       guard let found = try next(&walk) else {

@@ -213,9 +213,13 @@ extension Transaction {
   /// Versions of a root that are kept for snapshots of its subvolume say whose root it is. Where
   /// the subvolume goes they say of another one that it is: whose own version hides it, so nobody
   /// sees that but a check.
+  ///
+  /// - Returns: Whether there are more of them.
+  @discardableResult
   private func repointRoots(
     of subvolume: Subvolume, _ id: UInt32
-  ) throws(TransactionError) {
+  ) throws(TransactionError) -> Bool {
+    var left = keysAtOnce(engine.journal.reservationMax / (2 * Self.wordsOfRoot), Self.wordsOfRoot)
     for version in try rootVersions(above: subvolume, id) {
       let others = engine.snapshots.withLock { $0.subvolumes(below: version.snapshot) }
       for other in others where other != id {
@@ -223,11 +227,31 @@ extension Transaction {
           heir.inode == version.number
         else { continue }
         var changed = version
+        if left == 0 { return true }
         changed.takePlace(of: try inode(heir.inode, heir.snapshot))
         put(changed, version.snapshot)
+        left -= 1
         break
       }
     }
+    return false
+  }
+
+  /// What the inode of a root takes, at most.
+  private static var wordsOfRoot: Int { 60 }
+
+  /// Does some of what removing a subvolume would have to do at once, where that is much, and
+  /// commits.
+  ///
+  /// - Returns: Whether there is more than fits the transaction that removes it.
+  func repointSomeRoots(of name: [UInt8], in parent: FileID) throws(TransactionError) -> Bool {
+    let directory = try directoryToChange(parent)
+    guard case .subvolume(let id, _) = try self.name(name, in: directory, .intent).target,
+      let subvolume = try storedSubvolume(id, .intent)
+    else { return false }
+    let hasMore = try repointRoots(of: subvolume, id)
+    if hasMore { try commit() }
+    return hasMore
   }
 
   /// Has the versions of a root that are kept for snapshots of its subvolume point to where its
@@ -266,7 +290,7 @@ extension Transaction {
   /// - Returns: Whether there may be more.
   func reparentSome(of old: UInt32) throws(TransactionError) -> Bool {
     guard let going = try storedSubvolume(old, .intent) else { return false }
-    var left = Self.reparentedAtOnce
+    var left = keysAtOnce(Self.reparentedAtOnce, Self.wordsOfSubvolume)
     var walk = KeyWalk(.subvolumes, from: .min, mode: .intent)
     while left > 0, let found = try next(&walk) {
       guard found.key.type == .subvolume, let id = UInt32(exactly: found.key.position.offset) else {
@@ -285,6 +309,13 @@ extension Transaction {
   }
 
   private static var reparentedAtOnce: Int { 64 }
+  /// What a subvolume's key takes, at most.
+  private static var wordsOfSubvolume: Int { 12 }
+
+  /// So many keys, at most, that go to one node: it takes half of what it has room for at once.
+  private func keysAtOnce(_ limit: Int, _ words: Int) -> Int {
+    max(1, min(limit, engine.trees.parameters.nodeBytes / 16 / words - 1))
+  }
 }
 
 extension Inode {

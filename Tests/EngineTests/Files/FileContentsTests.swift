@@ -137,7 +137,7 @@ internal import Testing
         defer { store.close(contents.file) }
         var model = models[number] ?? Model()
         var done: [String] = []
-        for _ in 0..<60 {
+        for _ in 0..<(runsLongTests ? 600 : 60) {
           done.append(try Self.step(contents, &model, &random))
           #expect(contents.shown.size == model.bytes.count, "\(done)")
         }

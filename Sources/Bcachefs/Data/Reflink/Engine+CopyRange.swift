@@ -92,7 +92,7 @@ extension Transaction {
     pointer.index &+= copy.from - keyStart
     (pointer.frontPad, pointer.backPad, pointer.flags) = (0, 0, 0)
     var count = min(keyEnd, end) - copy.from
-    var left = Self.overwrittenAtOnce
+    var left = overwrittenAtOnce
     count = min(
       count, try sectorsOfIndirect(pointer.index..<pointer.index &+ count, upTo: &left))
     return try putShared(

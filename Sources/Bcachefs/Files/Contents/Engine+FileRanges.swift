@@ -292,7 +292,7 @@ extension Transaction {
   ) throws(TransactionError) -> BPos? {
     let sector = engine.media.superblock.sectorsOfBlocks(size)
     inode.size = size
-    if try hasManyExtents(of: inode, from: sector, Self.cutOffAtOnce) {
+    if try hasManyExtents(of: inode, from: sector, extentsAtOnce(Self.cutOffAtOnce)) {
       let place = try placeForLoggedOperation()
       let operation = LoggedOpTruncate(
         subvolume: file.subvolume, inode: file.inode, newSize: size)

@@ -64,6 +64,20 @@ final class FileContents: @unchecked Sendable {
   /// What attributes of the file show, as far as its contents decide it.
   var shown: (size: UInt64, time: UInt64?) { condition.withLock { (size, time) } }
 
+  /// Sectors that the file takes, with those that are not written yet. Which of these have room
+  /// already, and what they are compressed to, is not known before: it is never none.
+  func sectors(beside written: UInt64) -> UInt64 {
+    let (blocks, end) = condition.withLock {
+      (windows.values.reduce(0) { $0 + $1.dirty.count }, self.size)
+    }
+    guard blocks > 0 else { return written }
+    let (dirty, whole) = (UInt64(blocks * blockBytes / 512), up(end) / 512)
+    return max(written, min(written + dirty, whole), dirty)
+  }
+
+  /// Whether there is something that is not written, or is being so.
+  var hasDirtyWindows: Bool { condition.withLock { !windows.isEmpty } }
+
   /// The time for a change, in the volume's units.
   var now: UInt64 { engine.now }
 

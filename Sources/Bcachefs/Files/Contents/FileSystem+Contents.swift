@@ -81,7 +81,10 @@ extension FileSystem {
           try contents.zero(range, keepsSize: keepsSize, quotas)
         }
       case .collapse: try contents.shift(range, isInsert: false)
-      case .insert: try contents.shift(range, isInsert: true)
+      case .insert:
+        // All that is behind it moves, and once it has begun it cannot end for lack of room.
+        try checkRoom()
+        try contents.shift(range, isInsert: true)
       }
     }
   }
@@ -144,6 +147,9 @@ extension FileSystem {
 
   /// The same for all files. What is lost is told to those who flush the files next.
   public func writeOutAll() { contents.writeAll() }
+
+  /// Whether devices have all that was written to a file: until then it is not known what it takes.
+  public func isWritten(_ id: FileID) -> Bool { contents.find(id)?.hasDirtyWindows != true }
 
   private func withContents<Result>(
     _ id: FileID, _ body: (FileContents) throws(VolumeError) -> Result

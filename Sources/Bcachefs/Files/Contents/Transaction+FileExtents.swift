@@ -29,7 +29,21 @@ struct InodeChange {
 
 extension Transaction {
   /// Extents of a file that one transaction overwrites; the indirect ones that they point to count.
-  static var overwrittenAtOnce: Int { 32 }
+  var overwrittenAtOnce: Int { extentsAtOnce(32) }
+
+  /// What an extent that goes needs of a journal entry, for each of its copies: with its bucket,
+  /// its backpointer and what is counted.
+  private static var wordsOfCopy: Int { 100 }
+
+  /// So many extents, at most, go in one transaction. Where buckets are small the journal's entries
+  /// are: fewer then.
+  func extentsAtOnce(_ limit: Int) -> Int {
+    let copies = min(max(engine.media.devices.count, 1), 4)
+    return max(1, min(limit, engine.journal.reservationMax / (copies * Self.wordsOfCopy)))
+  }
+
+  /// For how many extents one counts that goes: a pointer takes with it what it points to.
+  static func weight(of type: BKeyType) -> Int { type == .reflinkP ? 8 : 1 }
 
   /// Puts an extent, or its first part, into a file, and commits.
   ///
@@ -67,7 +81,7 @@ extension Transaction {
   /// How far an extent may reach in this transaction.
   private func endOfOverwritten(by key: BKey) throws(TransactionError) -> UInt64 {
     let end = key.position.offset
-    var left = Self.overwrittenAtOnce
+    var left = overwrittenAtOnce
     var walk = SnapshotWalk(
       .extents, key.position.inode, from: key.start.offset + 1,
       snapshot: key.position.snapshot, mode: .intent)

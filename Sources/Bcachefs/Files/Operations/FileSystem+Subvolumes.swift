@@ -104,6 +104,12 @@ extension FileSystem {
   ) throws(VolumeError) {
     let setting = setting()
     try gate.alone { () throws(VolumeError) in
+      while try engine.run(
+        "subvolume_repoint",
+        { (transaction) throws(TransactionError) in
+          try transaction.repointSomeRoots(of: name, in: parent)
+        })
+      {}
       let id = try engine.run("subvolume_delete") { (transaction) throws(TransactionError) in
         let id = try transaction.removeSubvolume(
           name, from: parent, onlyIfEmpty: onlyIfEmpty, setting)

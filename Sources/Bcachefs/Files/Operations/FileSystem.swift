@@ -182,8 +182,10 @@ public final class FileSystem: Sendable {
   /// What stat(2) tells of an inode.
   func attributes(_ id: FileID, _ inode: Inode) -> FileAttributes {
     var inode = inode
-    if let shown = contents.find(id)?.shown {
+    if let contents = contents.find(id) {
+      let shown = contents.shown
       inode.size = shown.size
+      inode.sectors = contents.sectors(beside: inode.sectors)
       if let time = shown.time { (inode.mtime, inode.ctime) = (time, time) }
     }
     return FileAttributes(

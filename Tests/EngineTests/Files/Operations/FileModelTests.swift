@@ -51,7 +51,7 @@ internal import Testing
 
   @Test(arguments: [UInt64(1), 2, 3])
   func operationsDoWhatAModelDoes(seed: UInt64) throws {
-    try run(seed: seed, steps: runsLongTests ? 100_000 : 4000)
+    try run(seed: seed, steps: runsLongTests ? 200_000 : 4000)
   }
 
   /// crc32c of names that were made for it: in the top directory they are in runs of places one
@@ -59,7 +59,7 @@ internal import Testing
   @Test(arguments: [UInt64(4), 5, 6])
   func operationsOnNamesWithTheSameHashDoWhatAModelDoes(seed: UInt64) throws {
     try run(
-      seed: seed, steps: runsLongTests ? 50_000 : 3000,
+      seed: seed, steps: runsLongTests ? 100_000 : 3000,
       names: { inode in
         let maker = NamesOfHash(seed: inode.hashSeed)
         var random = SplitMix64(seed: seed)

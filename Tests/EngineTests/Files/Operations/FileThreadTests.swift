@@ -17,7 +17,7 @@ internal import Testing
     let disk = try OpenFileSystem()
     let files = try disk.open(seed: seed, withThreads: true, cacheBytes: 2 << 20)
     let tops = try (0..<4).map { try files.makeDirectory("top \($0)") }
-    let steps = runsLongTests ? 20_000 : 1500
+    let steps = runsLongTests ? 50_000 : 1500
     let failures = Mutex<[String]>([])
     onThreads(4) { thread in
       do {
@@ -51,7 +51,7 @@ internal import Testing
     let disk = try OpenFileSystem()
     let files = try disk.open(seed: seed, withThreads: true)
     let tops = try (0..<3).map { try files.makeDirectory("top \($0)") }
-    let steps = runsLongTests ? 20_000 : 2000
+    let steps = runsLongTests ? 60_000 : 2000
     let failures = Mutex<[String]>([])
     let refusals = Atomic<Int>(0)
     onThreads(4) { thread in
