@@ -105,6 +105,7 @@ extension VolumeCheck {
   /// Where a key's snapshot is in the tree; says so if there is no such snapshot. Nil also for one
   /// that is on its way out.
   func existingPlace(of found: KeyReference) -> SnapshotPlace? {
+    viewed = found.key.position.snapshot
     if let place = place(of: found.key.position.snapshot) { return place }
     if anyPlace(of: found.key.position.snapshot) == nil {
       report(.bkey_in_missing_snapshot, "key in missing snapshot \(text(found))")
@@ -120,7 +121,10 @@ extension VolumeCheck {
   ) -> Int? {
     owner.load(found.key.position.inode, inodes, self)
     let isWhiteout = found.key.isWhiteout
-    let index = owner.index(for: place, isWhiteout: isWhiteout)
+    var index = owner.index(for: place, isWhiteout: isWhiteout)
+    if index == nil, let heir = heir(of: place.id) {
+      index = owner.index(for: heir, isWhiteout: isWhiteout)
+    }
     if isWhiteout { return index }
     guard let index else {
       report(.key_in_missing_inode, "key in missing inode:\n  \(text(found))")

@@ -88,7 +88,10 @@ extension VolumeCheck {
   }
 
   private func compareDirectories(_ owner: InodeVersions) {
+    let key = viewed
+    defer { viewed = key }
     for own in owner.versions where own.inode.isDirectory && UInt64(own.inode.nlink) != own.count {
+      viewed = own.place.id
       report(
         .inode_dir_wrong_nlink,
         "directory \(own.inode.number):\(own.place.id) with wrong i_nlink: got "

@@ -114,7 +114,10 @@ extension VolumeCheck {
   }
 
   private func compareSectors(_ owner: InodeVersions) {
+    let key = viewed
+    defer { viewed = key }
     for own in owner.versions where own.inode.sectors != own.count {
+      viewed = own.place.id
       guard !own.inode.flags.contains(.sectorsDirty) else { continue }
       report(
         .inode_i_sectors_wrong,

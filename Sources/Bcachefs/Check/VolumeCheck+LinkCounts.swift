@@ -79,6 +79,7 @@ extension VolumeCheck {
       guard let inode = (try? cursor.lookup(BPos(0, tally.number, tally.place.id)))?.inode,
         inode.linkCount != tally.count
       else { continue }
+      viewed = tally.place.id
       report(
         .inode_wrong_nlink,
         "inode \(tally.number) type \(Dirent.typeName(UInt8(inode.mode >> 12))) has wrong i_nlink "

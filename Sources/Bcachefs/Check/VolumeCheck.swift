@@ -105,10 +105,12 @@ final class VolumeCheck {
   private var steps = 0
   private var progress: PassProgress
   private var knownPlace: SnapshotPlace?
+  /// The snapshot whose view of a file is looked at; 0 where that does not matter.
+  var viewed: UInt32 = 0
   /// Which snapshots nobody needs any more: what is left in them is deleted when the volume is
   /// opened for changes, some of it may be already, and nobody sees it.
   private lazy var snapshotPlan = SnapshotPlan(
-    volume.snapshots, unlinked: unlinkedSubvolumes(), descendantsMax: .max)
+    volume.snapshots, existingSubvolumes(), descendantsMax: .max)
 
   init(_ volume: Volume, _ options: CheckOptions, _ events: CheckEvents) {
     self.volume = volume
@@ -128,14 +130,17 @@ final class VolumeCheck {
   /// Runs a pass.
   func begin(_ pass: RecoveryPass, over btrees: [BTreeID]) throws(VolumeError) {
     self.pass = pass
+    viewed = 0
     progress.begin(btrees)
     events.pass(pass)
     events.progress(pass, 0)
     try step()
   }
 
-  /// Says that there is something wrong.
+  /// Says that there is something wrong. A snapshot whose keys are on their way to the only child
+  /// that it has left is seen through that child alone: what its own view lacks is nothing wrong.
   func report(_ id: FsckErrorID, _ text: String) {
+    guard snapshotPlan.heir(of: viewed) == nil else { return }
     counts[id, default: 0] += 1
     events.finding(CheckFinding(pass: pass, id: id, text: text))
   }
@@ -165,14 +170,19 @@ final class VolumeCheck {
     volume.snapshots.places(of: snapshot).map { SnapshotPlace(id: snapshot, range: $0) }
   }
 
-  private func unlinkedSubvolumes() -> Set<UInt32> {
+  /// Where the child is that a snapshot's keys are on their way to; nil if they are not.
+  func heir(of snapshot: UInt32) -> SnapshotPlace? {
+    snapshotPlan.heir(of: snapshot).flatMap(anyPlace)
+  }
+
+  private func existingSubvolumes() -> SnapshotPlan.Subvolumes {
     let cursor = BTreeCursor(forest, .subvolumes)
-    var result: Set<UInt32> = []
+    var result = SnapshotPlan.Subvolumes()
     while let found = cursor.nextReadable() {
       guard found.key.type == .subvolume, let id = UInt32(exactly: found.key.position.offset),
-        found.withValue({ try? Subvolume(decoding: $0) })?.isUnlinked == true
+        let subvolume = found.withValue({ try? Subvolume(decoding: $0) })
       else { continue }
-      result.insert(id)
+      result.add(id, subvolume)
     }
     return result
   }

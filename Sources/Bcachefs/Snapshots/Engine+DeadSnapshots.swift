@@ -10,23 +10,23 @@ internal import Synchronization
 extension Engine {
   /// What there is to do; empty where all snapshots are needed.
   func snapshotPlan() throws(VolumeError) -> SnapshotPlan {
-    let unlinked = try run("snapshot_plan") { (transaction) throws(TransactionError) in
-      var unlinked: Set<UInt32> = []
+    let subvolumes = try run("snapshot_plan") { (transaction) throws(TransactionError) in
+      var subvolumes = SnapshotPlan.Subvolumes()
       var walk = KeyWalk(.subvolumes, from: .min)
       while let found = try transaction.next(&walk) {
         guard found.key.type == .subvolume,
           let id = UInt32(exactly: found.key.position.offset)
         else { continue }
-        let isUnlinked = try found.decoded { (value) throws(FormatError) in
-          try Subvolume(decoding: value).isUnlinked
+        let subvolume = try found.decoded { (value) throws(FormatError) in
+          try Subvolume(decoding: value)
         }
-        if isUnlinked { unlinked.insert(id) }
+        subvolumes.add(id, subvolume)
       }
-      return unlinked
+      return subvolumes
     }
     let table = snapshots.withLock { $0 }
     return SnapshotPlan(
-      table, unlinked: unlinked, descendantsMax: journal.reservationMax / Self.wordsOfChangedNode)
+      table, subvolumes, descendantsMax: journal.reservationMax / Self.wordsOfChangedNode)
   }
 
   /// A changed node in the journal: as it was, as it is, with headers, and some to spare.

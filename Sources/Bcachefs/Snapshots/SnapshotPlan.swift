@@ -7,7 +7,8 @@ internal import BcachefsFormat
 
 /// Which nodes of the tree of snapshots go, and where keys go that are in them.
 ///
-/// A leaf is dead when its subvolume is unlinked or gone; a node above is when all below it are. A
+/// A leaf is dead when its subvolume is unlinked or gone; a node above is when all below it are.
+/// What another subvolume leads to is needed, whatever it says of itself. A
 /// node with one child that is not dead says no more than that child: its keys go there, to the
 /// last one of a chain of such nodes.
 struct SnapshotPlan {
@@ -21,25 +22,40 @@ struct SnapshotPlan {
   /// Nodes that give way to their child.
   let linking: [UInt32]
 
+  /// What subvolumes say of snapshots.
+  struct Subvolumes {
+    /// Those that are on their way out.
+    private(set) var unlinked: Set<UInt32> = []
+    /// The snapshots of the others.
+    private(set) var snapshotsInUse: Set<UInt32> = []
+
+    mutating func add(_ id: UInt32, _ subvolume: Subvolume) {
+      if subvolume.isUnlinked {
+        unlinked.insert(id)
+      } else {
+        snapshotsInUse.insert(subvolume.snapshot)
+      }
+    }
+  }
+
   /// - Parameters:
-  ///   - unlinked: Subvolumes that are on their way out.
+  ///   - existing: All subvolumes.
   ///   - descendantsMax: What one transaction can change: a node with more below it stays.
-  init(_ table: SnapshotTable, unlinked: Set<UInt32>, descendantsMax: Int) {
+  init(_ table: SnapshotTable, _ existing: Subvolumes, descendantsMax: Int) {
     var dead: Set<UInt32> = []
     var heirs: [UInt32: UInt32] = [:]
     var leaves: [(id: UInt32, hasSubvolume: Bool)] = []
     var linking: [UInt32] = []
     // From the lowest ID on: children first.
     for id in table.ids {
-      guard let node = table[id] else { continue }
+      guard let node = table[id], !existing.snapshotsInUse.contains(id) else { continue }
       let children = Set([node.child0, node.child1]).filter { child in
         child != 0 && child < id && table[child]?.parent == id
       }
       let alive = children.subtracting(dead)
       if children.isEmpty {
-        guard node.isDeleted || !node.isSubvolume || unlinked.contains(node.subvolume) else {
-          continue
-        }
+        guard node.isDeleted || !node.isSubvolume || existing.unlinked.contains(node.subvolume)
+        else { continue }
         dead.insert(id)
         leaves.append((id, node.isSubvolume))
       } else if alive.isEmpty {

@@ -227,8 +227,7 @@ internal import Testing
       }
       #expect(steps <= 4 + openings)
       try files.close()
-      // Of files whose keys are on their way to the node that inherits them nothing is known.
-      try expectSound(disk.device, "opening \(openings)", ofFiles: false)
+      try expectSound(disk.device, "opening \(openings)")
       files = try disk.open(seed: UInt64(openings))
       openings += 1
       // All keys that are left are looked at anew: who has more time each time gets through.
