@@ -8,7 +8,8 @@
 //   2. The LRU of each device names its cached buckets by the time they were read last. One is
 //      invalidated by a new generation: all pointers into it are stale from then on, and nobody
 //      has to find them.
-//   3. Fragmented buckets are emptied (Data/Move/Copygc.swift), unless that is who asks.
+//   3. Buckets that wait for their generations are looked after (Engine+Generations.swift), then
+//      fragmented ones are emptied (Data/Move/Copygc.swift), unless that is who asks.
 // Invariants
 //   (1) Only buckets with nothing but cached data are invalidated, none that somebody writes to.
 //   (2) Who makes room takes the last buckets, and never waits for room himself.
@@ -20,6 +21,17 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension Engine {
+  /// Makes buckets free that were emptied: nodes that were replaced are in the way until that is on
+  /// disk.
+  ///
+  /// - Returns: how many.
+  @discardableResult
+  func freeWhatWasReplaced() throws(VolumeError) -> Int {
+    nodeWrites.drain(self)
+    try journal.flushAll()
+    return try discardBuckets(.reclaim)
+  }
+
   /// Buckets that are invalidated at a time, for each device, at least.
   private static var invalidatedAtOnce: Int { 16 }
 
@@ -32,10 +44,7 @@ extension Engine {
     // is somebody's work.
     let admission = watermark < .copygc ? takeTransaction(watermark) : nil
     defer { if let admission { giveBack(admission) } }
-    // Nodes that were replaced are in the way until that is on disk.
-    nodeWrites.drain(self)
-    try journal.flushAll()
-    if try discardBuckets(.reclaim) > 0 { return true }
+    if try freeWhatWasReplaced() > 0 { return true }
     if openBuckets.closeNearlyFull(media) > 0 { return true }
     var count = 0
     for device in devices {
@@ -48,6 +57,7 @@ extension Engine {
       if try discardBuckets(.reclaim) > 0 { return true }
     }
     guard watermark != .copygc, watermark < .btreeCopygc else { return false }
+    if try collectGenerations() { return true }
     let goal = devices.reduce(Self.collectedAtOnce) { goal, device in
       max(goal, Int(clamping: (media.member(device)?.bucketCount ?? 0) >> 7))
     }

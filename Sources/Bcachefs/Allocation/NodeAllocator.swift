@@ -17,6 +17,9 @@ protocol NodePlaces: Sendable {
   ///
   /// - Throws: `.noSpace`.
   func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> SectorAllocation
+  /// The same for who gives back more than he takes: where there is no other room, half of what is
+  /// kept for those who free space may be used.
+  func takeOneOfTheLast(_ engine: Engine) throws(VolumeError) -> SectorAllocation
   /// Gives back what was not used.
   func giveBack(_ allocation: SectorAllocation)
 }
@@ -34,16 +37,37 @@ final class NodeAllocator: NodePlaces {
   }
 
   func take(_ watermark: Watermark, _ engine: Engine) throws(VolumeError) -> SectorAllocation {
+    if let allocation = takeReturned(engine) { return allocation }
+    return try engine.allocateSectors(request(watermark, engine), in: engine.writePoints.nodes)
+  }
+
+  func takeOneOfTheLast(_ engine: Engine) throws(VolumeError) -> SectorAllocation {
+    if let allocation = takeReturned(engine) { return allocation }
+    var request = request(.btree, engine)
+    request.excluded |= engine.failures.mask
+    let point = engine.writePoints.nodes
+    if let found = try point.take(request, engine) { return found }
+    // What was given back so far comes first.
+    try engine.freeWhatWasReplaced()
+    request.takesTheLast = true
+    if let found = try point.take(request, engine) { return found }
+    throw VolumeError(.noSpace, "no space: no free buckets for a node")
+  }
+
+  private func request(_ watermark: Watermark, _ engine: Engine) -> AllocationRequest {
+    AllocationRequest(
+      sectors: nodeSectors, minSectors: nodeSectors, replicas: replicas,
+      target: engine.targets.members(of: target), watermark: watermark)
+  }
+
+  private func takeReturned(_ engine: Engine) -> SectorAllocation? {
     while let allocation = returned.withLock({ $0.popLast() }) {
       guard allocation.places.contains(where: { engine.failures.contains($0.device) }) else {
         return allocation
       }
       engine.settle(allocation)
     }
-    let request = AllocationRequest(
-      sectors: nodeSectors, minSectors: nodeSectors, replicas: replicas,
-      target: engine.targets.members(of: target), watermark: watermark)
-    return try engine.allocateSectors(request, in: engine.writePoints.nodes)
+    return nil
   }
 
   func giveBack(_ allocation: SectorAllocation) { returned.withLock { $0.append(allocation) } }

@@ -130,19 +130,22 @@ final class OpenBuckets: Sendable {
 
   /// Opens a free bucket of a device. The caller holds no lock of a node.
   ///
+  /// - Parameter takesTheLast: Whether half of what is kept from this watermark may be used.
   /// - Returns: nil when it has none to spare for this watermark.
   /// - Throws: what reading btrees throws.
   func take(
-    _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, _ engine: Engine
+    _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, takesTheLast: Bool = false,
+    _ engine: Engine
   ) throws(VolumeError) -> OpenBucket? {
-    let bucket = try takeFree(device, dataType, watermark, engine)
+    let bucket = try takeFree(device, dataType, watermark, takesTheLast, engine)
     engine.instruments.count(bucket == nil ? .bucketAllocFail : .bucketAlloc)
     engine.instruments.note(.blockedAllocate, isBlocked: bucket == nil)
     return bucket
   }
 
   private func takeFree(
-    _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, _ engine: Engine
+    _ device: UInt8, _ dataType: DataType, _ watermark: Watermark, _ takesTheLast: Bool,
+    _ engine: Engine
   ) throws(VolumeError) -> OpenBucket? {
     guard let member = engine.media.member(device), member.bucketSizeSectors > 0 else { return nil }
     let reserve = watermark.reservedBuckets(
@@ -150,7 +153,8 @@ final class OpenBuckets: Sendable {
     let (start, openCount) = state.withLock { state in
       (max(state.cursors[Int(device)], member.firstBucket), state.counts[Int(device)])
     }
-    guard engine.usage.buckets(.free, of: device) > reserve + openCount,
+    let kept = takesTheLast ? reserve / 2 : reserve
+    guard engine.usage.buckets(.free, of: device) > kept + openCount,
       let (bucket, generation) = try hold(on: device, from: start, member, engine)
     else { return nil }
     if watermark < .copygc { opened.wrappingAdd(1, ordering: .relaxed) }

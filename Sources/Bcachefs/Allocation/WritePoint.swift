@@ -37,6 +37,8 @@ struct AllocationRequest: Sendable {
   /// Devices that have a copy already.
   var excluded: UInt64 = 0
   var watermark = Watermark.normal
+  /// Whether half of what is kept for those who are more urgent may be used.
+  var takesTheLast = false
   /// Whether room is made where there is none; who makes some does without.
   var makesRoom = true
 }
@@ -136,7 +138,8 @@ final class WritePoint: Sendable {
     let partial = engine.openBuckets.takePartial(
       device, dataType, minSectors: request.minSectors)
     if let partial { return partial }
-    return try engine.openBuckets.take(device, dataType, request.watermark, engine)
+    return try engine.openBuckets.take(
+      device, dataType, request.watermark, takesTheLast: request.takesTheLast, engine)
   }
 
   /// Gives up all buckets: others may fill them.

@@ -20,14 +20,17 @@ extension Engine {
   /// - Parameters:
   ///   - name: Told in the journal; the first 32 bytes.
   ///   - rule: What quotas say to what is changed.
+  ///   - givesBack: Whether it takes keys away, for which it may use the last nodes that there are:
+  ///     a full volume could not be emptied otherwise.
   ///   - body: Reads and updates by the transaction, then commits it; has no other effects.
   func run<Result>(
     _ name: StaticString, watermark: Watermark = .normal, quotas rule: QuotaRule = .unchecked,
-    _ body: (Transaction) throws(TransactionError) -> Result
+    givesBack: Bool = false, _ body: (Transaction) throws(TransactionError) -> Result
   ) throws(VolumeError) -> Result {
     let transaction = takeTransaction(watermark)
     defer { giveBack(transaction) }
     transaction.begin(name, watermark)
+    transaction.givesBack = givesBack
     if quotas != nil { transaction.quotas.begin(rule) }
     while true {
       try checkWritable()
@@ -135,7 +138,7 @@ extension Engine {
       var places = NodeReserve.size
       while let last = needs.last {
         try checkWritable()
-        try refill(&reserve, to: places, transaction.watermark)
+        try refill(&reserve, to: places, transaction)
         do throws(TransactionError) {
           switch try transaction.replace(last, &reserve) {
           case .done:
@@ -159,14 +162,15 @@ extension Engine {
     }
   }
 
-  /// Joins a node with its neighbour, if there is little in both.
+  /// Joins a node with its neighbour, if there is little in both. It takes one and gives two back:
+  /// so it may use the last that there are.
   func mergeIfSmall(
     _ transaction: Transaction, _ btree: BTreeID, level: Int, _ position: BPos
   ) throws(VolumeError) {
     try withReserve(transaction.watermark) { (reserve) throws(VolumeError) in
       while true {
         try checkWritable()
-        try refill(&reserve, to: NodeReserve.size, transaction.watermark)
+        try refillToMerge(&reserve, transaction.watermark)
         do throws(TransactionError) {
           try transaction.merge(btree, level: level, position, &reserve)
           return transaction.unlock()
@@ -189,15 +193,27 @@ extension Engine {
   }
 
   private func refill(
-    _ reserve: inout NodeReserve, to count: Int, _ watermark: Watermark
+    _ reserve: inout NodeReserve, to count: Int, _ transaction: Transaction
   ) throws(VolumeError) {
     while reserve.allocations.count < count {
       do throws(VolumeError) {
-        reserve.allocations.append(try allocator.take(max(watermark, .btree), self))
+        reserve.allocations.append(try allocator.take(max(transaction.watermark, .btree), self))
       } catch {
         instruments.count(.btreeReserveGetFail)
-        throw error
+        guard error.code == .noSpace, transaction.givesBack else { throw error }
+        reserve.allocations.append(try allocator.takeOneOfTheLast(self))
       }
+    }
+  }
+
+  /// The same to join two nodes. Who makes room already takes what there is.
+  private func refillToMerge(
+    _ reserve: inout NodeReserve, _ watermark: Watermark
+  ) throws(VolumeError) {
+    while reserve.allocations.count < NodeReserve.size {
+      reserve.allocations.append(
+        watermark < .copygc
+          ? try allocator.takeOneOfTheLast(self) : try allocator.take(max(watermark, .btree), self))
     }
   }
 }

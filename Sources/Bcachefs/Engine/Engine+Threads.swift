@@ -8,7 +8,8 @@
 //      nodes when the cache is over its limit. It lets a journal grow that is full all the time,
 //      empties the write buffer when that is half full, and tells the superblock which devices
 //      failed.
-//   3. One discards buckets that became empty in what is flushed by now.
+//   3. One discards buckets that became empty in what is flushed by now, and frees those that wait
+//      for their generations.
 //   4. One moves what is left in buckets that are mostly empty (Data/Move).
 //   They are started by whoever opens a volume for others to use. Without them everything is done
 //   by those who wait, on one thread, in an order that a seed repeats.
@@ -131,6 +132,7 @@ extension Engine {
         try discardBuckets()
         seen = flushed
       }
+      if areGenerationsDue { try collectGenerations(until: { stopping.isSet }) }
       stopping.wait(nanoseconds: Self.longestWait)
     }
   }

@@ -37,6 +37,7 @@ final class Engine: Sendable {
   let usage: SpaceUsage
   let targets: DataTargets
   let copygc = Copygc()
+  let generations = GenerationGC()
   /// Nil where quotas are not on.
   let quotas: Quotas?
   /// The tree of snapshots as it is committed.

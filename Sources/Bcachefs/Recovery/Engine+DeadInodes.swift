@@ -46,7 +46,7 @@ extension Engine {
 
   private func forgetDeadInode(_ place: BPos, _ finding: FsckErrorID) throws(VolumeError) {
     store.recordFinding(finding)
-    try run("delete_dead_inodes") { (transaction) throws(TransactionError) in
+    try run("delete_dead_inodes", givesBack: true) { (transaction) throws(TransactionError) in
       transaction.delete(.deletedInodes, place)
       try transaction.commit()
     }
@@ -58,7 +58,7 @@ extension Engine {
   /// - Throws: what transactions throw.
   func deleteInode(_ place: BPos, _ watermark: Watermark = .normal) throws(VolumeError) {
     while try run(
-      "inode_rm", watermark: watermark,
+      "inode_rm", watermark: watermark, givesBack: true,
       { (transaction) throws(TransactionError) in
         let hasMore = try transaction.deleteSome(of: place)
         try transaction.commit()

@@ -181,7 +181,7 @@ extension Engine {
   /// Leaves nothing in a range of sectors.
   func punch(_ file: FileID, _ range: Range<UInt64>) throws(VolumeError) {
     while try run(
-      "fpunch", watermark: .btree,
+      "fpunch", watermark: .btree, givesBack: true,
       { (transaction) throws(TransactionError) in try transaction.punchSome(file, range) })
     {}
   }

@@ -46,7 +46,8 @@ extension Engine {
       var position: BPos? = .min
       while let start = position {
         if shouldStop() { return false }
-        position = try run("delete_dead_snapshots") { (transaction) throws(TransactionError) in
+        position = try run("delete_dead_snapshots", givesBack: true) {
+          (transaction) throws(TransactionError) in
           if quotas != nil { transaction.quotas.cleansSnapshots = true }
           return try transaction.cleanSome(btree, from: start, plan)
         }
@@ -67,7 +68,7 @@ extension Engine {
 
   /// Removes a node without children, and its subvolume.
   func removeDeadSnapshot(_ id: UInt32) throws(VolumeError) {
-    try run("snapshot_delete") { (transaction) throws(TransactionError) in
+    try run("snapshot_delete", givesBack: true) { (transaction) throws(TransactionError) in
       try transaction.removeDeadSnapshot(id)
       try transaction.commit()
     }
@@ -76,7 +77,7 @@ extension Engine {
   /// Removes a node whose child takes its place.
   func removeLinkingSnapshot(_ id: UInt32) throws(VolumeError) {
     let seed = nextNodeSequence()
-    try run("snapshot_delete") { (transaction) throws(TransactionError) in
+    try run("snapshot_delete", givesBack: true) { (transaction) throws(TransactionError) in
       var random = SplitMix64(seed: seed)
       try transaction.removeLinkingSnapshot(id, &random)
       try transaction.commit()

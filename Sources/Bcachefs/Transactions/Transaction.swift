@@ -155,6 +155,8 @@ final class Transaction: @unchecked Sendable {
   var newSnapshots = NewSnapshotNodes.none
   /// A node that has to be replaced with empty hands.
   var roomNeeded: RoomNeeded?
+  /// Whether it takes keys away, and may use the last nodes for that.
+  var givesBack = false
   /// Of no matter where the engine has no quotas.
   var quotas = TransactionQuotas()
 
@@ -177,6 +179,7 @@ final class Transaction: @unchecked Sendable {
   /// Begins something new.
   func begin(_ name: StaticString, _ watermark: Watermark) {
     self.watermark = watermark
+    givesBack = false
     pinnedSequence = 0
     newestSequence = 0
     seesBuffered = false

@@ -34,6 +34,10 @@ final class CountedPlaces: NodePlaces {
       sectors: nodeSectors)
   }
 
+  func takeOneOfTheLast(_ engine: Engine) throws(VolumeError) -> SectorAllocation {
+    try take(.btree, engine)
+  }
+
   func giveBack(_ allocation: SectorAllocation) {}
 }
 

@@ -341,7 +341,7 @@ extension Transaction {
   }
 
   /// - Returns: nil for entries that are not known.
-  fileprivate func parts(of found: KeyView) throws(TransactionError) -> ExtentParts? {
+  func parts(of found: KeyView) throws(TransactionError) -> ExtentParts? {
     let sizes = engine.media.entrySizes
     return try found.decoded { (value) throws(FormatError) -> ExtentParts? in
       ExtentParts(try ExtentEntries(key: found.key, value: value, sizes: sizes))

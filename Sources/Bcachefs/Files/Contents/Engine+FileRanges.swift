@@ -25,7 +25,8 @@ extension Engine {
   ///
   /// - Throws: `.notFound`, `.readOnly`.
   func truncate(_ file: FileID, to size: UInt64, time: UInt64) throws(VolumeError) {
-    let logged = try run("truncate") { (transaction) throws(TransactionError) -> BPos? in
+    let logged = try run("truncate", givesBack: true) {
+      (transaction) throws(TransactionError) -> BPos? in
       var (snapshot, inode) = try transaction.inodeToChange(file)
       inode.snapshot = snapshot
       (inode.mtime, inode.ctime) = (time, time)

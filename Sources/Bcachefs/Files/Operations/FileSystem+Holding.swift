@@ -74,7 +74,7 @@ extension FileSystem {
   /// Deletes a file without a name, which nobody holds; one with a name stays.
   func delete(_ id: FileID) throws(VolumeError) {
     try gate.passing { () throws(VolumeError) in
-      let found = try engine.run("inode_rm") {
+      let found = try engine.run("inode_rm", givesBack: true) {
         (transaction) throws(TransactionError) -> (snapshot: UInt32, hasName: Bool)? in
         guard let snapshot = try transaction.findSubvolume(id.subvolume)?.snapshot else {
           return nil
@@ -98,7 +98,8 @@ extension FileSystem {
   private func deadVersion(above place: BPos) throws(VolumeError) -> BPos? {
     guard place.snapshot < .max else { return nil }
     let holders = openFiles.subvolumes(of: place.offset)
-    return try engine.run("inode_rm") { (transaction) throws(TransactionError) -> BPos? in
+    return try engine.run("inode_rm", givesBack: true) {
+      (transaction) throws(TransactionError) -> BPos? in
       guard let above = try transaction.versionAbove(place), above.isDead else { return nil }
       for holder in holders {
         guard let snapshot = try transaction.findSubvolume(holder)?.snapshot else { continue }

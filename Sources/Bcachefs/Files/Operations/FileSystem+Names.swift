@@ -186,7 +186,7 @@ extension FileSystem {
     _ name: [UInt8], in parent: FileID, removesDirectories: Bool
   ) throws(VolumeError) {
     let setting = setting()
-    let removed = try engine.run("unlink") {
+    let removed = try engine.run("unlink", givesBack: true) {
       (transaction) throws(TransactionError) in
       let removed = try transaction.removeName(
         name, from: parent, removesDirectories: removesDirectories, setting)

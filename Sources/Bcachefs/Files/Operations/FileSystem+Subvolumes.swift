@@ -110,7 +110,8 @@ extension FileSystem {
           try transaction.repointSomeRoots(of: name, in: parent)
         })
       {}
-      let id = try engine.run("subvolume_delete") { (transaction) throws(TransactionError) in
+      let id = try engine.run("subvolume_delete", givesBack: true) {
+        (transaction) throws(TransactionError) in
         let id = try transaction.removeSubvolume(
           name, from: parent, onlyIfEmpty: onlyIfEmpty, setting)
         try transaction.commit()
