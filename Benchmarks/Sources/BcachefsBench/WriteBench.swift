@@ -6,7 +6,9 @@
 //   1. All images are in memory. Each measurement has a new filesystem and a mount of its own, and
 //      goes through all steps (WriteWork). In each round all take turns, and the median of the
 //      rounds' ratios counts.
-//   2. passthrough_ll shows a folder of the same memory, its kernel side set as ours is.
+//   2. passthrough_ll shows a folder of the same memory, its kernel side set as ours is: it has
+//      extended attributes, and the kernel checks permissions, for which it asks for a directory's
+//      attributes after each change in it.
 // Invariants
 //   (1) All do the same calls; what is read back is as long as what was written.
 
@@ -43,7 +45,10 @@ struct WriteBench {
         MountContender(
           name: "passthrough_ll",
           preparation: ["sh", "-c", "rm -rf \(source); mkdir \(source)"],
-          command: [passthrough, "-o", "source=\(source),cache=always,writeback", mount]))
+          command: [
+            passthrough, "-o",
+            "source=\(source),cache=always,writeback,xattr,default_permissions", mount,
+          ]))
     }
     return result + [
       image("fuse2fs", make: ["mke2fs", "-q", "-F"], mount: ["fuse2fs", "-o", "fakeroot"]),
