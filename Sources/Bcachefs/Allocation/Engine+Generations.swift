@@ -129,19 +129,7 @@ extension Engine {
       table.set(found.key.position, try transaction.bucket(found.key.position, .read).generation)
     }
     for btree in [BTreeID.extents, .reflink] {
-      var tooOld: [BPos] = []
-      let sizes = media.entrySizes
-      try forEachKey(btree, until: isStopped) { (_, found) throws(TransactionError) in
-        guard found.key.type == .extent || found.key.type == .reflinkV else { return }
-        try found.decoded { (value) throws(FormatError) in
-          var pointers = try ExtentEntries(key: found.key, value: value, sizes: sizes).pointers
-          while let pointer = pointers.next() {
-            table.see(pointer.ptr)
-            if table.lag(pointer.ptr) > Self.lagMin { tooOld.append(found.key.position) }
-          }
-        }
-      }
-      for position in tooOld where !isStopped() { try dropStale(btree, position, table) }
+      try see(btree, &table, until: isStopped)
     }
     guard !isStopped() else { return false }
     try tellOldest(table, until: isStopped)
@@ -150,14 +138,41 @@ extension Engine {
     return waitingBuckets < before
   }
 
-  /// Calls `body` with all keys of a btree, some in each transaction.
+  /// Looks at all pointers of a btree.
+  private func see(
+    _ btree: BTreeID, _ table: inout BucketGenerations, until isStopped: () -> Bool
+  ) throws(VolumeError) {
+    let sizes = media.entrySizes
+    var tooOld: Set<BPos> = []
+    try forEachKey(btree, until: isStopped) { (_, found) throws(TransactionError) in
+      guard found.key.type == .extent || found.key.type == .reflinkV else { return }
+      try found.decoded { (value) throws(FormatError) in
+        var pointers = try ExtentEntries(key: found.key, value: value, sizes: sizes).pointers
+        while let pointer = pointers.next() {
+          if table.lag(pointer.ptr) > Self.lagMin {
+            tooOld.insert(found.key.position)
+          } else {
+            table.see(pointer.ptr)
+          }
+        }
+      }
+    } afterSome: { () throws(VolumeError) in
+      for position in tooOld {
+        for pointer in try dropStale(btree, position, table) { table.see(pointer.ptr) }
+      }
+      tooOld.removeAll(keepingCapacity: true)
+    }
+  }
+
+  /// Calls `body` with all keys of a btree, some in each transaction; a transaction that begins
+  /// again brings some twice.
   private func forEachKey(
     _ btree: BTreeID, until isStopped: () -> Bool,
-    _ body: (Transaction, KeyView) throws(TransactionError) -> Void
+    _ body: (Transaction, KeyView) throws(TransactionError) -> Void,
+    afterSome: () throws(VolumeError) -> Void = { () throws(VolumeError) in }
   ) throws(VolumeError) {
     var position: BPos? = .min
     while let start = position, !isStopped() {
-      // What a transaction that begins again sees twice is the same, or newer.
       position = try run("gc_gens", watermark: .reclaim) { (transaction) throws(TransactionError) in
         var walk = KeyWalk(btree, from: start)
         for _ in 0..<Self.keysAtOnce {
@@ -166,48 +181,68 @@ extension Engine {
         }
         return walk.position
       }
+      try afterSome()
     }
   }
 
   private func tellOldest(
     _ table: BucketGenerations, until isStopped: () -> Bool
   ) throws(VolumeError) {
-    var late: [BPos] = []
+    var late: Set<BPos> = []
     try forEachKey(.alloc, until: isStopped) { (transaction, found) throws(TransactionError) in
       let position = found.key.position
       let alloc = try transaction.bucket(position, .read)
       guard alloc.generationLag >= Self.lagMin, let oldest = table.oldest(position),
         oldest &- alloc.oldestGeneration <= alloc.generationLag, oldest != alloc.oldestGeneration
       else { return }
-      late.append(position)
-    }
-    try run("gc_gens", watermark: .reclaim, forEach: late) {
-      (transaction, position) throws(TransactionError) in
-      try transaction.changeBucket(position) { (alloc) throws(VolumeError) in
-        guard let oldest = table.oldest(position) else { return }
-        alloc.oldestGeneration = oldest
+      late.insert(position)
+    } afterSome: { () throws(VolumeError) in
+      try run("gc_gens", watermark: .reclaim, forEach: Array(late)) {
+        (transaction, position) throws(TransactionError) in
+        try transaction.changeBucket(position) { (alloc) throws(VolumeError) in
+          guard let oldest = table.oldest(position) else { return }
+          alloc.oldestGeneration = oldest
+        }
       }
+      late.removeAll(keepingCapacity: true)
     }
   }
 
   /// Takes pointers that lag far behind out of a key that has others.
+  ///
+  /// - Returns: those that are left.
   private func dropStale(
     _ btree: BTreeID, _ position: BPos, _ table: BucketGenerations
-  ) throws(VolumeError) {
+  ) throws(VolumeError) -> [DecodedPtr] {
     try run("gc_gens", watermark: .reclaim) { (transaction) throws(TransactionError) in
-      guard let found = try transaction.lookup(btree, position, .intent),
-        var parts = try transaction.parts(of: found)
-      else { return }
-      let count = parts.pointers.count
+      guard let found = try transaction.lookup(btree, position, .intent) else { return [] }
+      guard let old = try transaction.parts(of: found) else {
+        return try transaction.pointers(of: found)
+      }
+      var parts = old
       parts.pointers.removeAll { $0.ptr.isCached && table.lag($0.ptr) > Self.lagMin }
-      guard !parts.pointers.isEmpty, parts.pointers.count < count else { return }
+      guard !parts.pointers.isEmpty, parts.pointers.count < old.pointers.count else {
+        return old.pointers
+      }
       try transaction.put(parts, in: btree, found)
       try transaction.commit()
+      return parts.pointers
     }
   }
 }
 
 extension Transaction {
+  /// The pointers of a key, whatever else is in it.
+  fileprivate func pointers(of found: KeyView) throws(TransactionError) -> [DecodedPtr] {
+    let sizes = engine.media.entrySizes
+    return try found.decoded { (value) throws(FormatError) in
+      var pointers = try ExtentEntries(key: found.key, value: value, sizes: sizes).pointers
+      var result: [DecodedPtr] = []
+      while let pointer = pointers.next() { result.append(pointer) }
+      return result
+    }
+  }
+
   /// Has a key lead to other pointers.
   fileprivate func put(
     _ parts: ExtentParts, in btree: BTreeID, _ found: KeyView
