@@ -224,7 +224,8 @@ extension Transaction {
         bucket += 1
         guard !engine.openBuckets.contains(position) else { continue }
         _ = try self.device(ofBucket: position)
-        let alloc = try self.bucket(position, .read)
+        // Nor may anybody be about to commit that it is not.
+        let alloc = try self.bucket(position, .intent)
         guard alloc.isFree, alloc.journalSeq <= flushed, !engine.nocowLocks.contains(position),
           engine.openBuckets.tryHold(position)
         else { continue }
