@@ -170,10 +170,7 @@ extension Engine {
       for bucket in buckets { tried.insert(bucket.position) }
       var counts = EvacuationCounts()
       let hasRoom = try evacuate(buckets, mover, &counts, until: isStopped)
-      // Nodes that were replaced are in the way until that is on disk.
-      nodeWrites.drain(self)
-      try journal.flushAll()
-      try discardBuckets(.reclaim)
+      try freeWhatWasReplaced()
       if !hasRoom {
         let full = WritableMember.all(media).filter { devices & $0.bit != 0 }.map(\.index)
         _ = try makeSpace(on: full, .copygc)

@@ -97,11 +97,9 @@ extension Transaction {
     var words = InlineArray<250, UInt64>(repeating: 0)
     var span = words.mutableSpan
     var value = unsafe span.mutableBytes
-    found.withValue { value.copy($0, to: 0) }
     let sizes = engine.media.entrySizes
     do throws(FormatError) {
-      try key.cutFront(to: part.lowerBound, &value, sizes: sizes)
-      key.cutBack(to: part.upperBound)
+      key = try found.copy(part, into: &value, sizes: sizes)
       let head = try ExtentEntries.range(of: key, value: value.bytes).lowerBound
       guard var parts = parts(key, value.bytes.extracting(head..<key.valueByteCount)),
         parts.replace(extent, key, piece.pointers(to: part))
