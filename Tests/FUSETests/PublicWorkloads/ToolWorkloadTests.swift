@@ -183,6 +183,8 @@ extension PublicWorkloadTests {
       END
       python3 "$ELSEWHERE/generate.py"
       cd source
+      # within another make, make would say its depth and take that one's settings
+      unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
       none() { [ -z "$1" ] || { echo "$1"; exit 1; }; }
       compiled() { make -j2 2>&1 | grep -c -- ' -c ' || true; }
       [ "$(compiled)" = $((MODULES + 1)) ]
