@@ -198,17 +198,60 @@ final class SpaceUsage: Sendable {
 }
 
 extension Engine {
+  private static var countsReadAtOnce: Int { 4096 }
+
   /// Adds all that is in use. Nothing is committed meanwhile.
-  func readUsage(into usage: SpaceUsage) throws(VolumeError) {
-    var position: BPos? = .min
-    while let start = position {
-      position = try run("accounting_read") { (transaction) throws(TransactionError) -> BPos? in
-        guard let found = try transaction.next(.accounting, from: start) else { return nil }
-        if found.key.type == .accounting {
-          found.withValue { _ = usage.add(found.key.position, $0) }
-        }
-        return found.key.position.successor
+  ///
+  /// - Returns: how many keys of files and snapshots count nothing.
+  @discardableResult
+  func readUsage(into usage: SpaceUsage) throws(VolumeError) -> Int {
+    var (start, empty) = (BPos?.some(.min), 0)
+    while let from = start {
+      let some = try run("accounting_read") { (transaction) throws(TransactionError) in
+        try transaction.counts(from: from, limit: Self.countsReadAtOnce)
+      }
+      for (position, counters) in some.counts {
+        unsafe usage.add(position, counters.span.bytes)
+      }
+      empty += some.empty
+      start = some.end
+    }
+    return empty
+  }
+}
+
+/// Some keys of the accounting btree.
+private struct SomeCounts {
+  /// Those that `SpaceUsage` adds: there are as many as there are devices and kinds of data.
+  var counts: [(BPos, [Int64])] = []
+  var empty = 0
+  /// Where the next ones are; nil at the end.
+  var end: BPos?
+}
+
+extension Transaction {
+  fileprivate func counts(from start: BPos, limit: Int) throws(TransactionError) -> SomeCounts {
+    var result = SomeCounts()
+    var walk = KeyWalk(.accounting, from: start)
+    for _ in 0..<limit {
+      guard let found = try next(&walk) else { return result }
+      guard found.key.type == .accounting else { continue }
+      switch AccountingKey(found.key.position) {
+      case .inode, .snapshot: if found.countsNothing { result.empty += 1 }
+      default: result.counts.append((found.key.position, found.counters))
       }
     }
+    result.end = walk.position
+    return result
   }
+}
+
+extension KeyView {
+  /// Of a key of the accounting btree.
+  fileprivate var counters: [Int64] {
+    withValue { value in (0..<value.byteCount / 8).map { value[LEField<Int64>($0 * 8)] } }
+  }
+
+  /// Whether all its counters are 0.
+  var countsNothing: Bool { counters.allSatisfy { $0 == 0 } }
 }

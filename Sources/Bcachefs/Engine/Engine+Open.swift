@@ -8,7 +8,8 @@
 //      (Engine+Upgrade.swift).
 //   3. What only the journal has is put into the btrees (Engine+Replay.swift).
 //   4. A volume that was never open before is filled (Engine+Initialise.swift). Buckets that a
-//      journal was about to get are freed (Engine+JournalGrowth.swift).
+//      journal was about to get are freed (Engine+JournalGrowth.swift). Counts of nothing go
+//      (Engine+EmptyCounts.swift).
 //   5. Operations that were under way are completed (Engine+LoggedOperations.swift); inodes that
 //      were deleted while they were open go (Engine+DeadInodes.swift).
 //   6. What users, groups and projects have is counted, where that is limited
@@ -78,12 +79,13 @@ extension Engine {
       trees: try trees(media, store.superblock, contents, options, instruments),
       journal: journal, unflushed: unflushed, allocator: places ?? NodeAllocator(media), options,
       wasClean: contents.isFromCleanSection)
-    try engine.replay(contents)
+    let empty = try engine.replay(contents)
     journal.replayDone()
     if isNew { try engine.initialise() }
     if !engine.wasClean { try engine.freeForgottenJournalBuckets() }
     try engine.makeMissingJournals()
     try engine.readSnapshots()
+    if engine.wasClean, empty > emptyCountsMax { try engine.forgetEmptyCounts() }
     if isUpgrade { try engine.completeUpgrade() }
     try engine.resumeLoggedOperations()
     let dead = try engine.deleteDeadInodes()

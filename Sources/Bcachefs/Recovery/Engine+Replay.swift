@@ -25,8 +25,9 @@ extension Engine {
   /// Opens all roots, and puts all keys into their btrees. Btrees that the volume does not have yet
   /// are empty, and get a place when something is in them.
   ///
+  /// - Returns: How many counts of files and snapshots there are that count nothing.
   /// - Throws: `.corrupt` where a root is lost, and what reading nodes throws.
-  func replay(_ contents: JournalContents) throws(VolumeError) {
+  func replay(_ contents: JournalContents) throws(VolumeError) -> Int {
     for (index, root) in contents.roots.enumerated() {
       guard let root else { continue }
       let btree = BTreeID(rawValue: UInt8(truncatingIfNeeded: index))
@@ -52,8 +53,9 @@ extension Engine {
       }
       first = end
     }
-    try readUsage(into: usage)
+    let empty = try readUsage(into: usage)
     try splitOverfullNodes()
+    return empty
   }
 
   private func replay(
