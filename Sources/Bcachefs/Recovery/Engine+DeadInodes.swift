@@ -6,8 +6,8 @@
 //   1. The deleted_inodes btree names them, each in one snapshot. What it names wrongly is only
 //      taken out of it, and counted as a finding.
 //   2. Extents, names and attributes go first, some in a transaction; the inode last, in one in
-//      which nothing else is left. Its place keeps the generation, so that handles to the old file
-//      do not lead to a new one.
+//      which nothing else is left, and leaves nothing: its number may be used again, by a file of
+//      another generation (InodeNumbers.swift).
 // Invariants
 //   (1) An inode goes when nothing is left of it: whoever is interrupted here is named still.
 // Locks: as all transactions.
@@ -99,9 +99,7 @@ extension Transaction {
       try delete(from: btree, of: place, atMost: &left)
     }
     guard left > 0 else { return true }
-    put(.inodes, .inodeGeneration, place, 1) {
-      $0[LEField<UInt32>(0)] = inode.generation &+ 1
-    }
+    try deleteVisible(.inodes, place, isInherited: inode.snapshot != place.snapshot)
     return false
   }
 

@@ -92,6 +92,8 @@ struct OperationSetting {
   let now: UInt64
   /// The secret of a new inode's hashes.
   let hashSeed: UInt64
+  /// A new inode's: tells it from one that had its number before.
+  let generation: UInt32
   /// How new inodes hash names.
   let stringHash: UInt8
   let usesACLs: Bool

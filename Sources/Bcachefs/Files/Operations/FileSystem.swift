@@ -166,6 +166,7 @@ public final class FileSystem: Sendable {
   func setting() -> OperationSetting {
     OperationSetting(
       now: engine.now, hashSeed: engine.nextNodeSequence(),
+      generation: UInt32(truncatingIfNeeded: engine.nextNodeSequence()),
       stringHash: stringHash, usesACLs: usesACLs, numbers: numbers)
   }
 

@@ -10,7 +10,9 @@
 //      starts at the first one and walks over all that are: so making the first file does not take
 //      longer the more there are.
 // Invariants
-//   (1) A number is not used again: the place of an inode that went keeps its generation.
+//   (1) A number that is used again goes to a file of another generation, which is drawn by lot: a
+//       handle to the old file does not lead to the new one. The driver leaves a key where an inode
+//       was, and does not use its number any more: a btree that only grows.
 // Locks: none; cursors are atomics, and only say where to look first.
 // Source: inode.c (bch2_inode_create).
 

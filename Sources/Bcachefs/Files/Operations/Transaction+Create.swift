@@ -56,6 +56,7 @@ extension Transaction {
   ) -> Inode {
     var inode = Inode()
     inode.hashSeed = setting.hashSeed
+    inode.generation = setting.generation
     inode.stringHash = setting.stringHash
     inode.mode = creation.kind.rawValue | creation.permissions & 0o7777
     inode.uid = creation.uid

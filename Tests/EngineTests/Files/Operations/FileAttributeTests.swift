@@ -379,6 +379,12 @@ internal import Testing
     }
   }
 
+  private func generation(_ number: UInt64, _ files: FileSystem) throws -> UInt32 {
+    try files.engine.run("test_inode") { (transaction) throws(TransactionError) in
+      try transaction.inode(number, .max, .read).generation
+    }
+  }
+
   @Test(arguments: [true, false], [true, false])
   func inodeNumbersAreInTheirRange(is32Bit: Bool, isSharded: Bool) throws {
     let disk = try OpenFileSystem {
@@ -390,12 +396,16 @@ internal import Testing
     let limit: UInt64 = is32Bit ? 1 << 31 : 1 << 63
     #expect(first.allSatisfy { number in number > 4096 && number < limit })
     #expect(first == first.sorted())
-    // A number is not used twice, also not after its file is gone.
+    // What has a number again is told from what had it before by its generation.
+    var generations = try Set(first.map { try generation($0, files) })
+    #expect(generations.count == 20)
     for number in 0..<20 { try files.unlink(name("a \(number)"), in: files.root) }
     try files.close()
-    files = try disk.open()
+    files = try disk.open(seed: 2)
     let second = try (0..<20).map { try files.makeFile("b \($0)").inode }
-    #expect(Set(second).isDisjoint(with: first))
+    #expect(Set(second) == Set(first))
+    for number in second { try generations.insert(generation(number, files)) }
+    #expect(generations.count == 40)
     try files.close()
   }
 }
