@@ -222,7 +222,7 @@ extension Transaction {
         node.set(.dirty)
         engine.journal.pin(node.dirtyPin, sequence: pinned)
         // While a journal is replayed it is not known yet where there is room for a new node.
-        if update.type == .deleted || update.type == .inodeGeneration, !ignoresRoom,
+        if update.type == .deleted || update.type == .whiteout, !ignoresRoom,
           node.isWorthMerging()
         {
           smallNode = (node.btree, node.level, node.maxKey)

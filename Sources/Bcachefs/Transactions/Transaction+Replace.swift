@@ -218,16 +218,38 @@ extension Transaction {
 
   // MARK: - Merging
 
-  /// Joins the node at a position with the one behind it, if there is little in both; an only child
-  /// takes the place of its root.
+  /// A small node and the one behind it, if both fit one; an empty one goes to the one before it,
+  /// too: keys often go in order, and leave nodes behind that are emptied before those that follow.
+  private func neighbours(
+    _ small: NodeRef, below parent: LiveNode
+  ) throws(TransactionError) -> (left: NodeRef, right: NodeRef)? {
+    let node = small.node
+    if let behind = node.maxKey.successor, parent.covers(behind),
+      let next = try self.node(node.btree, level: node.level, behind, .intent),
+      node.fits(with: next.node)
+    {
+      return (small, next)
+    }
+    let isLast = node.maxKey == parent.maxKey
+    if isLast || node.liveWords == 0, let before = node.minKey.predecessor, parent.covers(before),
+      let previous = try self.node(node.btree, level: node.level, before, .intent),
+      previous.node.fits(with: node)
+    {
+      return (previous, small)
+    }
+    return nil
+  }
+
+  /// Joins the node at a position with a neighbour, if there is little in both; an only child takes
+  /// the place of its root.
   ///
   /// - Throws: `.restart` with nothing changed.
   func merge(
     _ btree: BTreeID, level: Int, _ position: BPos, _ reserve: inout NodeReserve
   ) throws(TransactionError) {
     let start = engine.instruments.times.now
-    guard var ref = try node(btree, level: level, position, .intent),
-      !ref.with({ $0.state.contains(.root) }),
+    guard let small = try node(btree, level: level, position, .intent),
+      !small.with({ $0.state.contains(.root) }),
       let above = try node(btree, level: level + 1, position, .intent)
     else { return }
     let parent = above.node
@@ -237,20 +259,10 @@ extension Transaction {
         &reserve)
       return
     }
-    if ref.with({ $0.maxKey == parent.maxKey }) {
-      // The last child: its neighbour is the one before it.
-      guard let before = ref.with({ $0.minKey.predecessor }), parent.covers(before),
-        let previous = try node(btree, level: level, before, .intent)
-      else { return }
-      ref = previous
-    }
-    let left = ref.node
-    guard let behind = left.maxKey.successor, parent.covers(behind),
-      parent.hasRoom(words: Self.parentWords(2)),
-      let next = try node(btree, level: level, behind, .intent)
+    guard parent.hasRoom(words: Self.parentWords(2)),
+      let (ref, next) = try neighbours(small, below: parent)
     else { return }
-    let right = next.node
-    guard left.liveWords + right.liveWords <= left.mergeWords else { return }
+    let (left, right) = (ref.node, next.node)
     try raiseToWrite(above)
     try raiseToWrite(ref)
     try raiseToWrite(next)
@@ -294,6 +306,11 @@ extension LiveNode {
         unsafe put(key, raw.baseAddress.map { unsafe $0 + BKey.Layout.byteCount })
       }
     }
+  }
+
+  /// Whether one node takes the keys of both.
+  fileprivate func fits(with next: LiveNode) -> Bool {
+    liveWords + next.liveWords <= mergeWords
   }
 
   fileprivate func removePointer(_ position: BPos) {
