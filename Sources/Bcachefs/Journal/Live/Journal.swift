@@ -11,7 +11,8 @@
 //      room: it counts when a later one that was flushed is there.
 //   4. What an entry holds keys for is known by pins (JournalPin.swift). The oldest pinned entry is
 //      `last_seq`; what is older is free once a flushed entry says so (JournalRing.swift).
-//   5. When room is short, only those may reserve who make room (Watermark).
+//   5. When room is short, only those may reserve who make room (Watermark). The last of it is for
+//      nodes that are being written: they hold entries until another one tells where they are.
 // Invariants
 //   (1) Sequence numbers ascend by one; every number is written, or the journal has failed.
 //   (2) lastSequenceOnDisk <= flushedSequence <= writtenSequence < current sequence.
@@ -216,14 +217,39 @@ final class Journal: @unchecked Sendable {
     }
   }
 
-  /// Decides who may reserve.
+  /// What telling of a node takes at worst: an entry of its own, with the roots and all that is
+  /// counted.
+  private static var updateBytes: Int { 8192 }
+
+  /// Nodes whose writing can begin and be told of in what is free; one at least.
+  var updatesThatFit: Int {
+    condition.withLock {
+      let free = (roomOnDevices.free - queue.count) * bufferBytes / Self.updateBytes
+      return max(1, (free - pins.needingEntry) / 2)
+    }
+  }
+
+  /// What there is, for messages.
+  var roomText: String {
+    condition.withLock {
+      let room = roomOnDevices
+      return "\(room.free) of \(room.total) buckets are free, entries \(pins.front) to "
+        + "\(nextSequence - 1) are needed, \(pins.needingEntry) nodes are being written"
+    }
+  }
+
+  /// Decides who may reserve. Those who write nodes hold old entries until they have told of it:
+  /// nobody takes the room from them that they need for that, nor an eighth of it all for the nodes
+  /// that hold the oldest entries, and are not being written yet.
   func updateRoom() {
     let room = roomOnDevices
     let free = room.free - queue.count
-    if free * 4 < room.total {
-      lowestWatermark = free < 2 ? .interiorUpdates : .reclaim
+    let kept =
+      max(2, room.total / 8) + pins.needingEntry * Self.updateBytes / max(bufferBytes, 1)
+    if free < kept {
+      lowestWatermark = .interiorUpdates
     } else {
-      lowestWatermark = .stripe
+      lowestWatermark = free * 4 < room.total ? .reclaim : .stripe
     }
     if failure != nil { lowestWatermark = .stripe }
     instruments.note(
@@ -265,10 +291,19 @@ final class Journal: @unchecked Sendable {
   /// Holds the open entry, and all that come.
   func pinCurrent(_ pin: JournalPin) {
     condition.withLock {
-      // Where nothing is open and nothing is needed, that is the next one.
-      pins.set(pin, max(nextSequence - 1, pins.front))
+      pins.set(pin, newestToPin)
+      updateRoom()
     }
   }
+
+  /// The newest entry that can be pinned. Under `condition`.
+  private var newestToPin: UInt64 {
+    // Where nothing is open and nothing is needed, that is the next one.
+    max(nextSequence - 1, pins.front)
+  }
+
+  /// The newest entry that can be pinned: for what no entry has, and only has to get to disk.
+  var newestNeeded: UInt64 { condition.withLock { newestToPin } }
 
   /// What one pin holds, another one holds from here on.
   func move(_ pin: JournalPin, into other: JournalPin) {
@@ -277,12 +312,16 @@ final class Journal: @unchecked Sendable {
       guard sequence != 0 else { return }
       pins.set(other, sequence)
       pins.drop(pin)
+      updateRoom()
     }
   }
 
   func drop(_ pin: JournalPin) {
     guard pin.sequence != 0 else { return }
-    condition.withLock { pins.drop(pin) }
+    condition.withLock {
+      pins.drop(pin)
+      updateRoom()
+    }
   }
 
   /// All that was replayed is in nodes that pin it.

@@ -35,6 +35,9 @@ final class JournalPin: @unchecked Sendable {
     case interiorUpdate
     /// Keys that are not in their nodes.
     case writeBuffer
+
+    /// Whether it goes only with an entry that says so.
+    fileprivate var needsEntry: Bool { self == .writtenNode || self == .interiorUpdate }
   }
 
   init(_ kind: Kind) { self.kind = kind }
@@ -58,6 +61,8 @@ struct JournalPins: ~Copyable {
   private var head = 0
   /// Sequence number of the first entry there is.
   private(set) var front: UInt64
+  /// Pins that go only when one more entry is written.
+  private(set) var needingEntry = 0
 
   init(front: UInt64) { self.front = front }
 
@@ -84,6 +89,7 @@ struct JournalPins: ~Copyable {
     let old = pin.word.load(ordering: .relaxed)
     guard old == 0 || sequence < old else { return }
     if old != 0 { unlink(pin, old) }
+    if old == 0, pin.kind.needsEntry { needingEntry += 1 }
     let place = index(sequence)
     unsafe pin.previous = nil
     pin.next = entries[place].first
@@ -97,6 +103,7 @@ struct JournalPins: ~Copyable {
     let old = pin.word.load(ordering: .relaxed)
     guard old != 0 else { return }
     unlink(pin, old)
+    if pin.kind.needsEntry { needingEntry -= 1 }
     pin.word.store(0, ordering: .releasing)
     advance()
   }
