@@ -38,7 +38,7 @@ struct DriverCounterTests {
           try transaction.commit()
         }
       }
-      try engine.rewrite(.quotas, level: 0, .min)
+      try engine.rewrite(.quotas, level: 0, .min, .btreeCopygc)
       try engine.close()
       let ours = PersistentCounter.all.map { engine.instruments.counters[$0] }
       #expect(ours[Int(PersistentCounter.transactionCommit.rawValue)] > 3000)

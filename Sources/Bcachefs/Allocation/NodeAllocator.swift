@@ -72,3 +72,46 @@ final class NodeAllocator: NodePlaces {
 
   func giveBack(_ allocation: SectorAllocation) { returned.withLock { $0.append(allocation) } }
 }
+
+extension Engine {
+  /// Whether those who write nodes find places for what they split: what is left to those above a
+  /// watermark is free. A write of a node that finds none stops all writing.
+  ///
+  /// - Throws: what reading btrees throws.
+  func hasPlacesForNodes(_ watermark: Watermark) throws(VolumeError) -> Bool {
+    let members = WritableMember.all(media).filter { $0.dataAllowed.contains(.btree) }
+    var able = 0
+    for member in members {
+      let nodes = member.bucketSectors / UInt64(max(trees.parameters.nodeBytes / 512, 1))
+      let count = media.member(member.index)?.bucketCount ?? 0
+      let kept = watermark.reservedBuckets(of: count, nodesInBucket: nodes)
+      let free = usage.buckets(.free, of: member.index)
+      if free > kept + openBuckets.count(of: member.index) {
+        able += 1
+      } else if try openBuckets.leftCount(of: member.index, self) > kept {
+        able += 1
+      }
+    }
+    return able >= min(max(1, Int(media.options[.metadataReplicas])), members.count)
+  }
+
+  /// Frees what was emptied, where there are few places left for those who write nodes. The caller
+  /// is one of them, between two nodes.
+  ///
+  /// - Throws: what transactions throw but `.noSpace`: perhaps there is enough all the same.
+  func keepPlacesForQueue() throws(VolumeError) {
+    guard try !hasPlacesForNodes(.btree),
+      WritableMember.all(media).contains(where: { usage.buckets(.needDiscard, of: $0.index) > 0 })
+    else { return }
+    do throws(VolumeError) {
+      if try discardBuckets(.interiorUpdates) == 0,
+        try journal.hasRoom(u64s: 0, watermark: .interiorUpdates)
+      {
+        try journal.flush(upTo: journal.currentSequence)
+        try discardBuckets(.interiorUpdates)
+      }
+    } catch {
+      guard error.code == .noSpace else { throw error }
+    }
+  }
+}

@@ -12,6 +12,9 @@
 //      the next that needs one for the same type of data gets it.
 //   4. A bucket whose freeing is not flushed yet is left alone: after a crash its old contents may
 //      be wanted.
+//   5. Until the first key in it is committed, a bucket counts as free though it is open. For most,
+//      all that are open are taken off what is free, which leaves a margin to those who are most
+//      urgent: for them it is looked up which ones are used by now.
 // Invariants
 //   (1) No bucket is given out twice while it is open.
 //   (2) None is given out that somebody still writes to in place (Data/InPlace/NocowLocks.swift).
@@ -40,6 +43,8 @@ final class OpenBuckets: Sendable {
   fileprivate struct State {
     /// How many reasons there are to keep a bucket open.
     var users: [BPos: Int] = [:]
+    /// Of those, the ones that were free when they were opened, and are not known to be used yet.
+    var unused: Set<BPos> = []
     var partial: [OpenBucket] = []
     /// By device: where the last bucket was found, and how many are open.
     var cursors = [UInt64](repeating: 0, count: 256)
@@ -67,6 +72,31 @@ final class OpenBuckets: Sendable {
 
   /// How many buckets of a device are open.
   func count(of device: UInt8) -> UInt64 { state.withLock { $0.counts[Int(device)] } }
+
+  /// How many buckets of a device are free and not open: what there is for the most urgent.
+  ///
+  /// - Throws: what reading btrees throws.
+  func leftCount(of device: UInt8, _ engine: Engine) throws(VolumeError) -> UInt64 {
+    try noteUsed(on: device, engine)
+    let free = engine.usage.buckets(.free, of: device)
+    let unused = state.withLock { $0.unused.count { $0.inode == UInt64(device) } }
+    return free - min(free, UInt64(unused))
+  }
+
+  /// Looks up which open buckets do not count as free any more.
+  private func noteUsed(on device: UInt8, _ engine: Engine) throws(VolumeError) {
+    let unused = state.withLock { $0.unused.filter { $0.inode == UInt64(device) } }
+    guard !unused.isEmpty else { return }
+    let used = try engine.run("bucket_alloc", watermark: .interiorUpdates) {
+      (transaction) throws(TransactionError) in
+      var used: [BPos] = []
+      for bucket in unused {
+        if try !transaction.bucket(bucket, .read).isFree { used.append(bucket) }
+      }
+      return used
+    }
+    state.withLock { $0.unused.subtract(used) }
+  }
 
   /// Whether somebody may still write to a bucket, whatever its key says.
   func contains(_ bucket: BPos) -> Bool { state.withLock { $0.users[bucket] != nil } }
@@ -154,8 +184,9 @@ final class OpenBuckets: Sendable {
       (max(state.cursors[Int(device)], member.firstBucket), state.counts[Int(device)])
     }
     let kept = takesTheLast ? reserve / 2 : reserve
-    guard engine.usage.buckets(.free, of: device) > kept + openCount,
-      let (bucket, generation) = try hold(on: device, from: start, member, engine)
+    var hasMore = engine.usage.buckets(.free, of: device) > kept + openCount
+    if !hasMore, watermark >= .btreeCopygc { hasMore = try leftCount(of: device, engine) > kept }
+    guard hasMore, let (bucket, generation) = try hold(on: device, from: start, member, engine)
     else { return nil }
     if watermark < .copygc { opened.wrappingAdd(1, ordering: .relaxed) }
     let size = member.bucketSizeSectors
@@ -184,6 +215,7 @@ final class OpenBuckets: Sendable {
     state.withLock { state in
       guard state.users[bucket] == nil else { return false }
       state.hold(bucket)
+      state.unused.insert(bucket)
       state.cursors[Int(bucket.inode & 255)] = bucket.offset + 1
       return true
     }
@@ -200,7 +232,10 @@ extension OpenBuckets.State {
   fileprivate mutating func release(_ bucket: BPos) {
     guard let count = users[bucket] else { return }
     users[bucket] = count > 1 ? count - 1 : nil
-    if count == 1 { counts[Int(bucket.inode & 255)] -= 1 }
+    if count == 1 {
+      counts[Int(bucket.inode & 255)] -= 1
+      unused.remove(bucket)
+    }
   }
 }
 

@@ -11,14 +11,18 @@ struct WritePoints: Sendable {
   let moved: WritePoint
   private let user: [WritePoint]
 
-  /// Streams of user data at a time.
-  private static var userCount: Int { 32 }
+  /// Streams of user data at a time, at most. Each may leave a bucket half filled: fewer where
+  /// there are few buckets.
+  private static var userCountMax: Int { 32 }
+  private static var bucketsForEach: UInt64 { 128 }
 
   init(_ media: VolumeMedia) {
     let members = WritableMember.all(media)
     nodes = WritePoint(.btree, members)
     moved = WritePoint(.user, members)
-    user = (0..<Self.userCount).map { _ in WritePoint(.user, members) }
+    let buckets = media.members.reduce(UInt64(0)) { max($0, $1.bucketCount) }
+    let count = max(1, min(buckets / Self.bucketsForEach, UInt64(Self.userCountMax)))
+    user = (0..<count).map { _ in WritePoint(.user, members) }
   }
 
   /// All streams, each by a name that says what it is for.
@@ -29,7 +33,7 @@ struct WritePoints: Sendable {
 
   /// The stream of a file, or whatever else the number stands for.
   func user(_ number: UInt64) -> WritePoint {
-    user[Int(truncatingIfNeeded: (number &* 0x9e37_79b9_7f4a_7c15) >> 59)]
+    user[Int((number &* 0x9e37_79b9_7f4a_7c15) >> 32) % user.count]
   }
 
   /// All streams give up their buckets.

@@ -179,7 +179,7 @@ extension Engine {
   /// failed. The caller holds no lock.
   func rewriteDegradedNodes() throws(VolumeError) {
     while let node = degradedNodes.withLock({ $0.popLast() }) {
-      try rewrite(node.btree, level: node.level, node.position)
+      try rewrite(node.btree, level: node.level, node.position, .reclaim)
     }
   }
 }

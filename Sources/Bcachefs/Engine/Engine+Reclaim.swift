@@ -23,7 +23,7 @@ extension Engine {
   func flush(_ node: LiveNode) throws(VolumeError) -> Bool {
     guard node.state.contains(.dirty), node.state.isDisjoint(with: .dead) else { return false }
     if node.state.contains(.root), node.isWithoutPlace {
-      try rewrite(node.btree, level: node.level, .min)
+      try rewrite(node.btree, level: node.level, .min, .reclaim)
       return true
     }
     return write(node)
@@ -51,7 +51,8 @@ extension Engine {
       }
       idle += 1
       guard idle < Self.idleMax else {
-        throw VolumeError(.limit, "the journal is full, and nothing more can be freed of it")
+        throw VolumeError(
+          .limit, "the journal is full, and nothing more can be freed of it: \(journal.roomText)")
       }
       journal.waitForWriter(nanoseconds: 10_000_000)
     }
@@ -70,7 +71,8 @@ extension Engine {
       if journal.isAmongOldest(writeBuffer.oldestSequence), try tryFlushWriteBuffer() {
         isBusy = true
       }
-      for owner in journal.oldestOwners(max: Self.reclaimedAtOnce) {
+      let count = min(Self.reclaimedAtOnce, journal.updatesThatFit)
+      for owner in journal.oldestOwners(max: count) {
         if try flush(owner.node) { isBusy = true }
       }
       if nodeWrites.count > 0 {
@@ -89,11 +91,15 @@ extension Engine {
   private static var reclaimedAtOnce: Int { 64 }
 
   /// Replaces a node by one at another place.
-  func rewrite(_ btree: BTreeID, level: Int, _ position: BPos) throws(VolumeError) {
-    // Who writes what the journal waits for, or makes room, does not wait for room.
-    let transaction = takeTransaction(.btreeCopygc)
+  ///
+  /// - Parameter watermark: At least `.btreeCopygc`: who writes what the journal waits for, or
+  ///   makes room, does not wait for room.
+  func rewrite(
+    _ btree: BTreeID, level: Int, _ position: BPos, _ watermark: Watermark
+  ) throws(VolumeError) {
+    let transaction = takeTransaction(watermark)
     defer { giveBack(transaction) }
-    transaction.begin("btree_node_rewrite", .btreeCopygc)
+    transaction.begin("btree_node_rewrite", watermark)
     try makeRoom(
       transaction,
       RoomNeeded(btree: btree, level: level, position: position, words: 0, isRewrite: true))
@@ -113,8 +119,9 @@ extension Engine {
         guard node.state.isDisjoint(with: .dead) else { continue }
         left = node
         if try flush(node) { isBusy = true }
+        if nodeWrites.count >= Self.writtenBetweenLooks { try writeQueueWithPlaces() }
       }
-      nodeWrites.drain(self)
+      try writeQueueWithPlaces()
       if let left {
         idle = isBusy ? 0 : idle + 1
         guard idle < Self.idleMax else { throw left.staysDirty() }
@@ -125,6 +132,19 @@ extension Engine {
       guard degradedNodes.withLock({ !$0.isEmpty }) else { return }
       try rewriteDegradedNodes()
     }
+  }
+
+  /// Nodes that are written before it is looked whether there are places for more.
+  private static var writtenBetweenLooks: Int { 8 }
+
+  /// Does all jobs. A node that is full is replaced, and so are those that tell where it is: where
+  /// places get few, nodes that lie scattered in buckets are moved together.
+  private func writeQueueWithPlaces() throws(VolumeError) {
+    nodeWrites.drain(self)
+    guard try !hasPlacesForNodes(.copygc), try freeWhatWasReplaced() == 0, copygc.mayHelp else {
+      return
+    }
+    if try !collectNow(on: writePoints.nodes.devices, goal: 4) { copygc.noteVain() }
   }
 
   /// Makes room in the cache, writing nodes where all that are old are dirty. The queue of writes

@@ -42,7 +42,7 @@ internal import Testing
     let devices = try BuildSetting().makeDevices()
     try withTemporaryFolder { folder in _ = try BuildSetting().build(folder, on: devices) }
     let engine = try BareEngine(on: devices).engine
-    for _ in 0..<4 { try engine.rewrite(.extents, level: 0, .min) }
+    for _ in 0..<4 { try engine.rewrite(.extents, level: 0, .min, .btreeCopygc) }
     func isEmpty() throws -> Bool {
       try engine.run("test_look") { (transaction) throws(TransactionError) in
         try transaction.next(.needDiscard, from: .min) == nil

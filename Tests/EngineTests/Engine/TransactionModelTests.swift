@@ -228,7 +228,7 @@ internal import Testing
       try engine.writeAllNodes()
       try engine.journal.flushAll()
       try engine.journal.flushAll()
-      try engine.rewrite(.xattrs, level: level, .min)
+      try engine.rewrite(.xattrs, level: level, .min, .btreeCopygc)
     }
     #expect(engine.trees.root(.xattrs)?.with { $0.level } == 0)
   }

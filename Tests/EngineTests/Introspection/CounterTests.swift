@@ -87,7 +87,9 @@ internal import Testing
     let engine = bare.engine
     defer { engine.letGo() }
     try put(engine, 0..<10)
-    let rewritten = try counted(engine) { try engine.rewrite(.xattrs, level: 0, .min) }
+    let rewritten = try counted(engine) {
+      try engine.rewrite(.xattrs, level: 0, .min, .btreeCopygc)
+    }
     #expect(
       rewritten == [
         .btreeNodeRewrite: 1, .btreeNodeAlloc: 1, .btreeNodeFree: 1, .btreeNodeSetRoot: 1,
@@ -111,9 +113,9 @@ internal import Testing
     try withTemporaryFolder { folder in _ = try BuildSetting().build(folder, on: devices) }
     let engine = try BareEngine(on: devices).engine
     defer { engine.letGo() }
-    let taken = try counted(engine) { try engine.rewrite(.extents, level: 0, .min) }
+    let taken = try counted(engine) { try engine.rewrite(.extents, level: 0, .min, .btreeCopygc) }
     #expect(taken[.bucketAlloc, default: 0] > 0 && taken[.bucketAllocFail] == nil)
-    for _ in 0..<4 { try engine.rewrite(.extents, level: 0, .min) }
+    for _ in 0..<4 { try engine.rewrite(.extents, level: 0, .min, .btreeCopygc) }
     engine.nodeWrites.drain(engine)
     try engine.journal.flushAll()
     var discarded = 0

@@ -7,6 +7,8 @@
 //      thread of the engine's does so all the time.
 //   2. A job writes its images to all places, then commits a transaction: for an append the node's
 //      pointer with its new end, for an update all new pointers and their triggers.
+//   3. Committing may split nodes, which takes places. Where those get few, what jobs before have
+//      emptied is freed between two jobs.
 // Invariants
 //   (1) A job begins when all before it are done: a node that was retired is not written any more
 //       when its places are given back.
@@ -66,6 +68,7 @@ final class NodeWriteQueue: Sendable {
       case .append(let append): try engine.complete(append)
       case .update(let update): try engine.complete(update)
       }
+      try engine.keepPlacesForQueue()
     } catch {
       failure = error
     }

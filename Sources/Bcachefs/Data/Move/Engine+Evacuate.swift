@@ -120,7 +120,9 @@ extension Engine {
       }
     }
     guard isThere else { return false }
-    try rewrite(backpointer.btree, level: level, backpointer.position)
+    // What moved nodes leave is free only when the queue is through.
+    if try !hasPlacesForNodes(.btree) { try freeWhatWasReplaced() }
+    try rewrite(backpointer.btree, level: level, backpointer.position, .btreeCopygc)
     return true
   }
 }
