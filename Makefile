@@ -49,7 +49,8 @@ test-kernel: setup
 # What the engine's tests do for a moment, for long: optimised, and with all checks. A process for
 # each suite: what one of them does to memory or to the machine is not the others' trouble.
 LONG_TESTS ?= TransactionModelTests EngineCrashTests SuperblockCrashTests LiveEngineTests \
-  FileModelTests FileThreadTests FileCrashTests FileContentsTests ContentCrashTests
+  FileModelTests FileThreadTests FileCrashTests FileContentsTests ContentCrashTests \
+  FilledVolumeTests
 LONG_FLAGS = -c release --scratch-path .build-long -Xswiftc -enable-testing \
   -Xswiftc -assert-config -Xswiftc Debug $(TEST_FLAGS)
 test-engine-long: setup

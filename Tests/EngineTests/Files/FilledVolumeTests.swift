@@ -51,6 +51,11 @@ internal import Testing
       $0.build.options[.dataReplicas] = 2
       $0.build.options[.metadataReplicas] = 2
     },
+    Volume("small buckets", seed: 5) {
+      $0.sizes = [12 << 20]
+      $0.build.bucketBytes = 16 << 10
+      $0.build.options[.btreeNodeSize] = 4 << 10
+    },
     Volume("encrypted, lz4, threads", seed: 4, withThreads: true) {
       $0.build.encryption = .passphrase(Array("secret".utf8))
       $0.passphrase = "secret"
@@ -102,11 +107,11 @@ internal import Testing
     let top = try files.makeDirectory("top")
     try files.sync()
     let before = try VolumeCounts(files)
-    var mostNodes: [Int] = []
+    var mostNodes: [(sectors: Int, text: String)] = []
     let rounds = runsLongTests ? 20 : 2
     var progress = Progress("full volume, \(setting.testDescription)", of: rounds * kinds.count)
     for round in 0..<rounds {
-      mostNodes.append(0)
+      mostNodes.append((0, ""))
       // In the short run a round has some of the kinds, the next one the others.
       let here = kinds.shuffled(using: &random).enumerated()
         .filter { runsLongTests || $0.offset % 11 == round }.map(\.element)
@@ -132,7 +137,12 @@ internal import Testing
         }
         let after = try counts(setting, files, like: before)
         try #require(after.differences(from: before) == [], comment)
-        mostNodes[round] = max(mostNodes[round], after.nodeSectors)
+        if after.nodeSectors > mostNodes[round].sectors {
+          let places = after.sectorsOfNodes.sorted { $0.value > $1.value }.prefix(4)
+          mostNodes[round] = (
+            after.nodeSectors, places.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+          )
+        }
       }
       try files.close()
       try setting.volume.expectSound(devices, "seed \(seed), round \(round)", ofFiles: true)
@@ -141,8 +151,9 @@ internal import Testing
       #expect(differences == [], "opened again, seed \(seed), round \(round)")
     }
     // Emptied nodes go by and by: there are never more of them than a small part of the volume.
-    let first = mostNodes[..<min(4, rounds)].max() ?? 0
-    #expect(mostNodes.allSatisfy { $0 <= first * 3 / 2 }, "sectors of nodes: \(mostNodes)")
+    let first = mostNodes[..<min(4, rounds)].map(\.sectors).max() ?? 0
+    #expect(
+      mostNodes.allSatisfy { $0.sectors <= first * 3 / 2 }, "sectors of nodes: \(mostNodes)")
     try files.close()
   }
 }
@@ -160,7 +171,8 @@ extension FullVolumeFiller.Kind {
 /// All that is counted of a volume, and what is in its btrees.
 private struct VolumeCounts {
   private var counts: [String: [Int64]] = [:]
-  private(set) var nodeSectors = 0
+  private(set) var sectorsOfNodes: [String: Int] = [:]
+  var nodeSectors: Int { sectorsOfNodes.values.reduce(0, +) }
 
   init(_ files: FileSystem) throws {
     try files.sync()
@@ -207,7 +219,9 @@ private struct VolumeCounts {
   /// Adds what stays whatever was done; nodes apart.
   private mutating func add(_ key: AccountingKey, _ values: [Int64]) {
     switch key {
-    case .btree: nodeSectors += Int(values.first ?? 0)
+    case .btree(let id):
+      sectorsOfNodes["\(BTreeID(rawValue: UInt8(truncatingIfNeeded: id)))"] =
+        Int(values.first ?? 0)
     case .replicas(let entry) where entry.dataType == DataType.btree.rawValue: break
     case .deviceDataType(_, let type):
       // The journal grows where it was short of buckets.
