@@ -76,7 +76,8 @@ internal import Testing
       let left = OpenFileSystem(on: image)
       let files = try left.open(seed: 9)
       let first = run.flushes.last { $0.operations <= operation }?.states ?? 0
-      let last = run.operations.firstIndex { $0 >= operation } ?? steps
+      // Steps that changed nothing have the operation of those before them.
+      let last = max(first, run.operations.firstIndex { $0 >= operation } ?? steps)
       var nearest: [String]?
       let isFound = try (first...min(last + 1, steps)).contains { number in
         try ([run.states[number]] + run.states[number].between).contains { model in
