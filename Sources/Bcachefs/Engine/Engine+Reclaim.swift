@@ -110,7 +110,7 @@ extension Engine {
   ///
   /// - Throws: as `checkWritable`; `.limit` if a node stays dirty whatever is done.
   func writeAllNodes() throws(VolumeError) {
-    var idle = 0
+    var (idle, collections) = (0, Self.collectionsMax)
     while true {
       try checkWritable()
       try flushWriteBuffer()
@@ -119,9 +119,9 @@ extension Engine {
         guard node.state.isDisjoint(with: .dead) else { continue }
         left = node
         if try flush(node) { isBusy = true }
-        if nodeWrites.count >= Self.writtenBetweenLooks { try writeQueueWithPlaces() }
+        if nodeWrites.count >= Self.writtenBetweenLooks { try writeQueue(&collections) }
       }
-      try writeQueueWithPlaces()
+      try writeQueue(&collections)
       if let left {
         idle = isBusy ? 0 : idle + 1
         guard idle < Self.idleMax else { throw left.staysDirty() }
@@ -136,14 +136,17 @@ extension Engine {
 
   /// Nodes that are written before it is looked whether there are places for more.
   private static var writtenBetweenLooks: Int { 8 }
+  /// How often nodes are moved together until all are written: that makes others dirty.
+  private static var collectionsMax: Int { 64 }
 
   /// Does all jobs. A node that is full is replaced, and so are those that tell where it is: where
   /// places get few, nodes that lie scattered in buckets are moved together.
-  private func writeQueueWithPlaces() throws(VolumeError) {
+  private func writeQueue(_ collections: inout Int) throws(VolumeError) {
     nodeWrites.drain(self)
-    guard try !hasPlacesForNodes(.copygc), try freeWhatWasReplaced() == 0, copygc.mayHelp else {
-      return
-    }
+    guard collections > 0, try !hasPlacesForNodes(.copygc), try freeWhatWasReplaced() == 0,
+      copygc.mayHelp
+    else { return }
+    collections -= 1
     if try !collectNow(on: writePoints.nodes.devices, goal: 4) { copygc.noteVain() }
   }
 
