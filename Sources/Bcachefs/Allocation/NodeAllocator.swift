@@ -79,20 +79,11 @@ extension Engine {
   ///
   /// - Throws: what reading btrees throws.
   func hasPlacesForNodes(_ watermark: Watermark) throws(VolumeError) -> Bool {
-    let members = WritableMember.all(media).filter { $0.dataAllowed.contains(.btree) }
+    let devices = writePoints.nodes.devices
     var able = 0
-    for member in members {
-      let nodes = member.bucketSectors / UInt64(max(trees.parameters.nodeBytes / 512, 1))
-      let count = media.member(member.index)?.bucketCount ?? 0
-      let kept = watermark.reservedBuckets(of: count, nodesInBucket: nodes)
-      let free = usage.buckets(.free, of: member.index)
-      if free > kept + openBuckets.count(of: member.index) {
-        able += 1
-      } else if try openBuckets.leftCount(of: member.index, self) > kept {
-        able += 1
-      }
-    }
-    return able >= min(max(1, Int(media.options[.metadataReplicas])), members.count)
+    for device in devices
+    where try openBuckets.hasFree(on: device, watermark, isExact: true, self) { able += 1 }
+    return able >= min(max(1, Int(media.options[.metadataReplicas])), devices.count)
   }
 
   /// Frees what was emptied, where there are few places left for those who write nodes. The caller
@@ -101,7 +92,7 @@ extension Engine {
   /// - Throws: what transactions throw but `.noSpace`: perhaps there is enough all the same.
   func keepPlacesForQueue() throws(VolumeError) {
     guard try !hasPlacesForNodes(.btree),
-      WritableMember.all(media).contains(where: { usage.buckets(.needDiscard, of: $0.index) > 0 })
+      writePoints.nodes.devices.contains(where: { usage.buckets(.needDiscard, of: $0) > 0 })
     else { return }
     do throws(VolumeError) {
       if try discardBuckets(.interiorUpdates) == 0,

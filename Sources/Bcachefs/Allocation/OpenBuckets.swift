@@ -73,10 +73,26 @@ final class OpenBuckets: Sendable {
   /// How many buckets of a device are open.
   func count(of device: UInt8) -> UInt64 { state.withLock { $0.counts[Int(device)] } }
 
-  /// How many buckets of a device are free and not open: what there is for the most urgent.
+  /// Whether a device has free buckets but those that are left to who is more urgent.
   ///
+  /// - Parameters:
+  ///   - takesTheLast: Whether half of what is kept from this watermark may be used.
+  ///   - isExact: Whether open buckets that are used by now do not count, which is looked up.
   /// - Throws: what reading btrees throws.
-  func leftCount(of device: UInt8, _ engine: Engine) throws(VolumeError) -> UInt64 {
+  func hasFree(
+    on device: UInt8, _ watermark: Watermark, takesTheLast: Bool = false, isExact: Bool,
+    _ engine: Engine
+  ) throws(VolumeError) -> Bool {
+    guard let member = engine.media.member(device) else { return false }
+    let reserve = watermark.reservedBuckets(
+      of: member.bucketCount, nodesInBucket: member.bucketSizeSectors / nodeSectors)
+    let kept = takesTheLast ? reserve / 2 : reserve
+    if engine.usage.buckets(.free, of: device) > kept + count(of: device) { return true }
+    return isExact ? try leftCount(of: device, engine) > kept : false
+  }
+
+  /// How many buckets of a device are free and not open.
+  private func leftCount(of device: UInt8, _ engine: Engine) throws(VolumeError) -> UInt64 {
     try noteUsed(on: device, engine)
     let free = engine.usage.buckets(.free, of: device)
     let unused = state.withLock { $0.unused.count { $0.inode == UInt64(device) } }
@@ -178,15 +194,12 @@ final class OpenBuckets: Sendable {
     _ engine: Engine
   ) throws(VolumeError) -> OpenBucket? {
     guard let member = engine.media.member(device), member.bucketSizeSectors > 0 else { return nil }
-    let reserve = watermark.reservedBuckets(
-      of: member.bucketCount, nodesInBucket: member.bucketSizeSectors / nodeSectors)
-    let (start, openCount) = state.withLock { state in
-      (max(state.cursors[Int(device)], member.firstBucket), state.counts[Int(device)])
-    }
-    let kept = takesTheLast ? reserve / 2 : reserve
-    var hasMore = engine.usage.buckets(.free, of: device) > kept + openCount
-    if !hasMore, watermark >= .btreeCopygc { hasMore = try leftCount(of: device, engine) > kept }
-    guard hasMore, let (bucket, generation) = try hold(on: device, from: start, member, engine)
+    let isExact = watermark >= .btreeCopygc
+    let start = state.withLock { max($0.cursors[Int(device)], member.firstBucket) }
+    guard
+      try hasFree(
+        on: device, watermark, takesTheLast: takesTheLast, isExact: isExact, engine),
+      let (bucket, generation) = try hold(on: device, from: start, member, engine)
     else { return nil }
     if watermark < .copygc { opened.wrappingAdd(1, ordering: .relaxed) }
     let size = member.bucketSizeSectors

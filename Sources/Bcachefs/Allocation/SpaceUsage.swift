@@ -253,5 +253,9 @@ extension KeyView {
   }
 
   /// Whether all its counters are 0.
-  var countsNothing: Bool { counters.allSatisfy { $0 == 0 } }
+  var countsNothing: Bool {
+    withValue { value in
+      (0..<value.byteCount / 8).allSatisfy { value[LEField<Int64>($0 * 8)] == 0 }
+    }
+  }
 }

@@ -290,9 +290,15 @@ final class Journal: @unchecked Sendable {
 
   /// Holds the open entry, and all that come.
   func pinCurrent(_ pin: JournalPin) {
+    changePins { pins.set(pin, newestToPin) }
+  }
+
+  /// Changes what is pinned; who may reserve depends on it only by those that need an entry.
+  private func changePins(_ change: () -> Void) {
     condition.withLock {
-      pins.set(pin, newestToPin)
-      updateRoom()
+      let before = pins.needingEntry
+      change()
+      if pins.needingEntry != before { updateRoom() }
     }
   }
 
@@ -307,21 +313,17 @@ final class Journal: @unchecked Sendable {
 
   /// What one pin holds, another one holds from here on.
   func move(_ pin: JournalPin, into other: JournalPin) {
-    condition.withLock {
+    changePins {
       let sequence = pin.sequence
       guard sequence != 0 else { return }
       pins.set(other, sequence)
       pins.drop(pin)
-      updateRoom()
     }
   }
 
   func drop(_ pin: JournalPin) {
     guard pin.sequence != 0 else { return }
-    condition.withLock {
-      pins.drop(pin)
-      updateRoom()
-    }
+    changePins { pins.drop(pin) }
   }
 
   /// All that was replayed is in nodes that pin it.
