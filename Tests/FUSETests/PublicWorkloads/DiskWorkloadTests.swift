@@ -104,33 +104,39 @@ extension PublicWorkloadTests {
   ]
 
   /// All stressors at once, each with as many instances as told; then, in the long run, one by one.
+  /// The one that syncs the filesystem comes first, alone: where a process is killed while the
+  /// kernel writes a file's times back (fuse_flush_time_update), the kernel keeps EINTR as the
+  /// filesystem's error, for the next syncfs(2). The daemon is not asked.
   @Test(.enabled(if: stress.areThere, stress.comment), arguments: settings("plain"))
   func stressorsFindNothingWrong(setting: Setting) throws {
     try expectWork(
       setting,
       """
-      options="--temp-path . --verify --no-rand-seed --exclude $LEFT_OUT --class filesystem
-        --hdd-bytes 8m --iomix-bytes 8m --fallocate-bytes 8m --copy-file-bytes 128m
-        --sync-file-bytes 8m"
       run() {
-        stress-ng $options "$@" >"$ELSEWHERE/said" 2>&1 || { cat "$ELSEWHERE/said"; exit 1; }
+        stress-ng --temp-path . --verify --no-rand-seed "$@" >"$ELSEWHERE/said" 2>&1 ||
+          { cat "$ELSEWHERE/said"; exit 1; }
         # not even one that gave up
         if grep -E 'fail:|error:|aborted early|skipping' "$ELSEWHERE/said"; then exit 1; fi
       }
-      run --all $INSTANCES --timeout $SECONDS_AT_ONCE
-      [ "$SECONDS_EACH" = 0 ] || run --sequential 2 --timeout $SECONDS_EACH
+      run --io $INSTANCES --timeout $SECONDS_SYNCING
+      others="--class filesystem --exclude $LEFT_OUT,io --hdd-bytes 8m --iomix-bytes 8m
+        --fallocate-bytes 8m --copy-file-bytes 128m --sync-file-bytes 8m"
+      run $others --all $INSTANCES --timeout $SECONDS_AT_ONCE
+      [ "$SECONDS_EACH" = 0 ] || run $others --sequential 2 --timeout $SECONDS_EACH
       [ -z "$(ls -A | grep -v 'lost+found')" ] || { ls -lAR; exit 1; }
       """,
       [
         "LEFT_OUT": Self.leftOut.map(\.0).joined(separator: ","),
-        "INSTANCES": runsLongTests ? "2" : "1", "SECONDS_AT_ONCE": runsLongTests ? "60" : "3",
-        "SECONDS_EACH": runsLongTests ? "5" : "0",
+        "INSTANCES": runsLongTests ? "2" : "1", "SECONDS_SYNCING": runsLongTests ? "5" : "1",
+        "SECONDS_AT_ONCE": runsLongTests ? "60" : "3", "SECONDS_EACH": runsLongTests ? "5" : "0",
       ])
   }
 
   private static let dbench = NeededPrograms("dbench")
 
-  /// Clients do what those of a file server did, with what it answered.
+  /// Clients do what those of a file server did, with what it answered. What dbench says of its
+  /// semaphore is left out: it takes a machine's first one, whose number is 0, for a failure, says
+  /// so, and uses it.
   @Test(.enabled(if: dbench.areThere, dbench.comment), arguments: settings("plain"))
   func dbenchsClientsGetTheAnswersTheyKnow(setting: Setting) throws {
     try expectWork(
@@ -140,7 +146,8 @@ extension PublicWorkloadTests {
       run() {
         dbench --skip-cleanup -c /usr/share/dbench/client.txt -t $TIME "$@" \\
           >"$ELSEWHERE/said" 2>&1 || { cat "$ELSEWHERE/said"; exit 1; }
-        if grep -iE 'failed|error' "$ELSEWHERE/said"; then exit 1; fi
+        if grep -v 'failed to create barrier semaphore' "$ELSEWHERE/said" |
+          grep -iE 'failed|error'; then exit 1; fi
       }
       run -D asynchronous 3
       run -s -S -D synchronous 2
