@@ -16,15 +16,28 @@ internal import BcachefsIO
 internal import BcachefsSupport
 
 extension Engine {
+  /// Frees a few buckets for those who write nodes. Each takes room in the journal, and those need
+  /// what is left of that to tell where nodes are.
+  @discardableResult
+  func discardSomeBuckets() throws(VolumeError) -> Int {
+    try discardBuckets(.interiorUpdates, atMost: Self.discardedForNodes)
+  }
+
+  private static var discardedForNodes: Int { 8 }
+
   /// Frees all buckets that can be.
   ///
-  /// - Parameter watermark: At least `.btree`: it makes room.
+  /// - Parameters:
+  ///   - watermark: At least `.btree`: it makes room.
+  ///   - limit: After so many it ends.
   /// - Returns: how many.
   @discardableResult
-  func discardBuckets(_ watermark: Watermark = .btree) throws(VolumeError) -> Int {
+  func discardBuckets(
+    _ watermark: Watermark = .btree, atMost limit: Int = .max
+  ) throws(VolumeError) -> Int {
     var count = 0
     var position: BPos? = .min
-    while let start = position {
+    while count < limit, let start = position {
       let flushed = journal.flushedUpTo
       let found = try run("discard", watermark: watermark) {
         (transaction) throws(TransactionError) -> (BPos, isReady: Bool)? in

@@ -95,11 +95,11 @@ extension Engine {
       writePoints.nodes.devices.contains(where: { usage.buckets(.needDiscard, of: $0) > 0 })
     else { return }
     do throws(VolumeError) {
-      if try discardBuckets(.interiorUpdates) == 0,
+      if try discardSomeBuckets() == 0,
         try journal.hasRoom(u64s: 0, watermark: .interiorUpdates)
       {
         try journal.flush(upTo: journal.currentSequence)
-        try discardBuckets(.interiorUpdates)
+        try discardSomeBuckets()
       }
     } catch {
       guard error.code == .noSpace else { throw error }

@@ -69,7 +69,7 @@ extension Engine {
     // Others may have room in buckets that are open.
     writePoints.retireAll(openBuckets)
     if let found = try point.take(request, self) { return found }
-    if request.watermark == .reclaim, try discardBuckets(.interiorUpdates) > 0,
+    if request.watermark == .reclaim, try discardSomeBuckets() > 0,
       let found = try point.take(request, self)
     {
       // He does not wait for the journal: what is flushed by now has to do.

@@ -158,10 +158,11 @@ extension Engine {
       return
     }
     for _ in 0..<4 where !trees.cache.shrink() {
+      let limit = min(Self.writtenAtOnce, journal.updatesThatFit)
       var written = 0
       for node in trees.cache.allNodes where node.state.contains(.dirty) {
         if try flush(node) { written += 1 }
-        if written == Self.writtenAtOnce { break }
+        if written == limit { break }
       }
       nodeWrites.drain(self)
     }

@@ -157,9 +157,15 @@ extension Engine {
         }
       }
     }
-    if nodeWrites.count > Self.queueLimit, transaction.watermark < .reclaim {
-      nodeWrites.drain(self, to: Self.queueLimit)
-    }
+    keepQueueShort(transaction.watermark)
+  }
+
+  /// Works at the queue when it is long, or when the journal has little room for what its jobs have
+  /// to tell. The caller is not at a job, and holds nothing that one could want.
+  private func keepQueueShort(_ watermark: Watermark) {
+    guard watermark < .interiorUpdates, nodeWrites.count > 0 else { return }
+    let limit = min(Self.queueLimit, journal.updatesThatFit)
+    if nodeWrites.count > limit { nodeWrites.drain(self, to: limit) }
   }
 
   /// Joins a node with its neighbour, if there is little in both. It takes one and gives two back:
@@ -179,6 +185,7 @@ extension Engine {
         }
       }
     }
+    keepQueueShort(transaction.watermark)
   }
 
   /// Jobs that may wait for the disk before those who add to them do the work.

@@ -78,7 +78,7 @@ extension Engine {
 }
 
 extension Transaction {
-  private static var inodesAtOnce: Int { 64 }
+  private static var inodesAtOnce: Int { 16 }
 
   /// Marks some inodes, and commits.
   ///

@@ -32,8 +32,10 @@ extension Transaction {
   ) throws(TransactionError) -> BPos? {
     var walk = KeyWalk(btree, from: start)
     var (seen, left, words) = (Self.keysSeenAtOnce, keysAtOnce(btree), Self.wordsAtOnce)
+    // The journal has what was there before, too.
+    var journalWords = engine.journal.reservationMax / 2
     var position: BPos?
-    while seen > 0, left > 0, words > 0 {
+    while seen > 0, left > 0, words > 0, journalWords > 0 {
       guard let found = try next(&walk) else {
         try commit()
         return nil
@@ -44,7 +46,11 @@ extension Transaction {
       guard try clean(btree, found, plan) else { continue }
       left = key.type == .reflinkP ? 0 : left - 1
       words -= BKey.headerU64s
-      if plan.heir(of: key.position.snapshot) != nil { words -= Int(key.u64s) }
+      journalWords -= Int(key.u64s) + 2 * BKey.headerU64s
+      if plan.heir(of: key.position.snapshot) != nil {
+        words -= Int(key.u64s)
+        journalWords -= Int(key.u64s)
+      }
     }
     try commit()
     return position

@@ -74,7 +74,7 @@ extension Transaction {
       throw .failed(
         VolumeError(
           .limit,
-          "a transaction of \(words) words does not fit a journal entry of "
+          "a transaction (\(trace.nameText)) of \(words) words does not fit a journal entry of "
             + "\(engine.journal.reservationMax)"))
     }
   }

@@ -177,7 +177,11 @@ private struct VolumeCounts {
   init(_ files: FileSystem) throws {
     try files.sync()
     let engine = files.engine
-    try engine.flushWriteBuffer()
+    // Nodes that are written count when they are, and what is counted goes to the write buffer.
+    repeat {
+      engine.nodeWrites.drain(engine)
+      try engine.flushWriteBuffer()
+    } while engine.nodeWrites.count > 0 || !engine.writeBuffer.isEmpty
     let isSwapped = engine.media.superblock.swapsAccountingPositions
     let accounting = try engine.run("test_counts") { (transaction) throws(TransactionError) in
       var result: [BPos: [Int64]] = [:]

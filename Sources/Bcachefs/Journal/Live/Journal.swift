@@ -111,6 +111,7 @@ final class Journal: @unchecked Sendable {
     pins = JournalPins(front: front)
     for _ in front...nextSequence { pins.addEntry() }
     roots = contents.roots
+    endWords = Self.endWords(contents.roots)
     readClock = contents.readClock
     writeClock = contents.writeClock
     keyVersion = Atomic(
@@ -132,10 +133,16 @@ final class Journal: @unchecked Sendable {
   }
 
   /// Words that are added to an entry when it is written: roots, clocks, time, key version.
-  static var endWords: Int { Int(BTreeID.maxCount) * (1 + NodePointer.wordsMax) + 16 }
+  private let endWords: Int
+
+  /// - Parameter roots: Those that there are. Btrees that we know may get other ones.
+  private static func endWords(_ roots: [JournalRoot?]) -> Int {
+    let others = roots.dropFirst(Int(BTreeID.count)).reduce(0) { $0 + 1 + Int($1?.key?.u64s ?? 0) }
+    return Int(BTreeID.count) * (1 + NodePointer.wordsMax) + others + 16
+  }
 
   /// Words that a transaction can have at most.
-  var reservationMax: Int { bufferBytes / 8 - JournalBuffer.headerWords - Self.endWords }
+  var reservationMax: Int { bufferBytes / 8 - JournalBuffer.headerWords - endWords }
 
   // MARK: - Reservations
 
@@ -187,7 +194,7 @@ final class Journal: @unchecked Sendable {
     }
     guard roomForEntries > queue.count else { return false }
     let buffer = freeBuffers.popLast() ?? JournalBuffer(byteCount: bufferBytes)
-    buffer.open(nextSequence, limitWords: bufferBytes / 8 - Self.endWords)
+    buffer.open(nextSequence, limitWords: bufferBytes / 8 - endWords)
     queue.append(buffer)
     pins.addEntry()
     nextSequence += 1
