@@ -30,6 +30,8 @@ struct AllocationRequest: Sendable {
   var sectors: UInt64
   /// At least.
   var minSectors: UInt64 = 1
+  /// What it is made of, if only whole pieces count; the first may be cut down to `minSectors`.
+  var pieces = PieceSizes()
   var replicas: Int
   /// Devices to use first, or `onlyTarget`: bit n stands for member n.
   var target: UInt64 = .max
@@ -41,6 +43,34 @@ struct AllocationRequest: Sendable {
   var takesTheLast = false
   /// Whether room is made where there is none; who makes some does without.
   var makesRoom = true
+}
+
+/// Sizes of pieces that are written behind each other, in sectors.
+struct PieceSizes: Sendable {
+  static let countMax = 16
+  private var sizes = InlineArray<16, UInt32>(repeating: 0)
+  private var count = 0
+  /// Of all of them.
+  private(set) var sum: UInt64 = 0
+
+  var isFull: Bool { count == Self.countMax }
+
+  mutating func append(_ sectors: UInt32) {
+    sizes[count] = sectors
+    count += 1
+    sum += UInt64(sectors)
+  }
+
+  /// What is used of so much room: whole pieces, or a part of the first one.
+  func used(of sectors: UInt64) -> UInt64 {
+    var used: UInt64 = 0
+    for index in 0..<count {
+      let next = used + UInt64(sizes[index])
+      guard next <= sectors else { break }
+      used = next
+    }
+    return used > 0 ? used : sectors
+  }
 }
 
 /// Places for sectors, one on each device, in buckets that stay open until it is settled.
@@ -209,6 +239,7 @@ final class WritePoint: Sendable {
     for bucket in state.buckets where chosen.contains(where: { $0.index == bucket.device }) {
       count = min(count, bucket.freeSectors)
     }
+    count = request.pieces.used(of: count)
     var places: [ExtentPtr] = []
     var taken: [BPos] = []
     for member in chosen {

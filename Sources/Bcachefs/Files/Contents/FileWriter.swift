@@ -2,12 +2,10 @@
 // Writes contents of a file: encoded, to devices, then into the extents btree.
 //
 // How it works
-//   1. Data goes in chunks of at most `encoded_extent_max`. A chunk is compressed where that saves
-//      a block, encrypted and checksummed; what is none of the first two is written from where it
-//      lies.
-//   2. It takes room in the file's stream (WritePoint.swift). Where the open buckets have less, a
-//      chunk that is stored as it is becomes shorter; a compressed one gets new buckets.
-//   3. Once it is on its devices the key goes in, with the file's counters
+//   1. Data is encoded, up to a mebibyte at a time (ChunkBatch.swift).
+//   2. It takes room in the file's stream (WritePoint.swift): as many chunks as the open buckets
+//      have room for, or a part of the first one. They go to devices in one piece.
+//   3. Once they are there their keys go in, with the file's counters, in one transaction
 //      (Transaction+FileExtents.swift). Then the buckets are not needed any more.
 //   4. A copy that could not be written is left out; where that leaves none, the data goes to other
 //      devices.
@@ -36,8 +34,7 @@ struct FileWrite {
 final class FileWriter: @unchecked Sendable {
   // Safety: it belongs to one thread at a time.
   private let engine: Engine
-  private let compressor = ChunkCompressor()
-  private var stored = HeapBuffer(byteCount: 0)
+  private let batch = ChunkBatch()
   private let value = HeapBuffer(byteCount: BKey.maxValueU64s * 8, alignment: 16)
 
   init(_ engine: Engine) { self.engine = engine }
@@ -89,9 +86,11 @@ final class FileWriter: @unchecked Sendable {
     }
     var done = 0
     while done < bytes.byteCount {
-      let end = min(done + parameters.chunkMaxBytes, bytes.byteCount)
-      done += try writeChunk(
-        bytes.extracting(done..<end), sector + UInt64(done / 512), write, &reservation, failure)
+      let count = try batch.encode(
+        bytes.extracting(done...), atSector: sector + UInt64(done / 512), parameters,
+        version: engine.journal.nextKeyVersion)
+      try writeBatch(bytes.extracting(done..<done + count), write, &reservation, failure)
+      done += count
     }
   }
 
@@ -109,55 +108,49 @@ final class FileWriter: @unchecked Sendable {
       throw VolumeError(error)
     }
     let size = bytes.byteCount / 512
-    try put(
-      BKey(
-        type: .inlineData, position: BPos(0, sector + UInt64(size)), size: UInt32(size),
-        valueU64s: words),
-      write, &reservation)
+    let key = BKey(
+      type: .inlineData, position: BPos(0, sector + UInt64(size)), size: UInt32(size),
+      valueU64s: words)
+    try put(from: sector, to: key.position.offset, write, &reservation) {
+      (transaction, update, start) throws(TransactionError) in
+      _ = try put(key, from: start, transaction, &update)
+    }
   }
 
   // MARK: - Chunks
 
-  /// Writes a chunk, or its beginning.
+  /// Writes the chunks of a batch to devices, as many together as a bucket has room for.
   ///
-  /// - Returns: how many bytes of it.
-  private func writeChunk(
-    _ plain: RawSpan, _ sector: UInt64, _ write: FileWrite,
-    _ reservation: inout DiskReservation, _ failure: DeviceError?
-  ) throws(VolumeError) -> Int {
-    let parameters = write.options.parameters
-    let isCopied = parameters.compression != nil || parameters.checksumType.isEncryption
-    var (byteCount, type) = (plain.byteCount, CompressionType.none)
-    if isCopied {
-      if stored.byteCount < byteCount { stored = HeapBuffer(byteCount: parameters.chunkMaxBytes) }
-      let stored = self.stored
-      var all = stored.mutableBytes
-      var target = all._mutatingExtracting(0..<byteCount)
-      (byteCount, type) = compressor.store(plain, into: &target, parameters)
-    }
-    if let feature = type.feature { try engine.features.use(feature) }
-    var request = AllocationRequest(
-      sectors: UInt64(byteCount / 512), minSectors: UInt64(parameters.blockBytes / 512),
-      replicas: write.options.replicas,
-      target: engine.targets.members(of: write.options.foregroundTarget))
-    if type.isCompressed { request.minSectors = request.sectors }
+  /// - Parameter plain: What was encoded.
+  private func writeBatch(
+    _ plain: RawSpan, _ write: FileWrite, _ reservation: inout DiskReservation,
+    _ failure: DeviceError?
+  ) throws(VolumeError) {
     var failure = failure
-    while true {
-      let found = try allocate(request, for: write.file, after: failure)
+    var next = 0
+    while next < batch.chunks.count {
+      let found = try allocate(request(for: next, write.options), for: write.file, after: failure)
       defer { engine.settle(found) }
-      byteCount = Int(found.sectors) * 512
-      let count = type.isCompressed ? plain.byteCount : byteCount
-      let source = plain.extracting(first: count)
-      let chunk = try seal(
-        isCopied ? nil : source, byteCount, sector: sector, sectors: count / 512, type, parameters)
-      let stored = self.stored
-      let places = engine.writeData(
-        isCopied ? stored.bytes.extracting(first: byteCount) : source, to: found.places, &failure)
+      let end = try batch.fit(found.sectors, from: next, plain)
+      let places = batch.withStored(next..<end, plain) {
+        engine.writeData($0, to: found.places, &failure)
+      }
       // Devices that failed are not asked again: the next places are elsewhere, or there are none.
       guard !places.isEmpty else { continue }
-      try put(chunk, places, write, &reservation)
-      return count
+      try put(next..<end, places, write, &reservation)
+      next = end
     }
+  }
+
+  private func request(for first: Int, _ options: DataOptions) -> AllocationRequest {
+    let sizes = batch.sizes(from: first)
+    let chunk = batch.chunks[first]
+    let least =
+      chunk.crc.isCompressed
+      ? Int(chunk.storedSectors) : options.parameters.blockBytes / 512
+    return AllocationRequest(
+      sectors: sizes.sum, minSectors: UInt64(least), pieces: sizes, replicas: options.replicas,
+      target: engine.targets.members(of: options.foregroundTarget))
   }
 
   /// - Throws: the failure of a device, where that is why there is no other one to write to.
@@ -172,34 +165,34 @@ final class FileWriter: @unchecked Sendable {
     }
   }
 
-  /// - Parameter source: What is stored as it lies there; nil for what is in `stored`.
-  private func seal(
-    _ source: RawSpan?, _ byteCount: Int, sector: UInt64, sectors: Int, _ type: CompressionType,
-    _ parameters: DataParameters
-  ) throws(VolumeError) -> EncodedChunk {
-    do throws(ChecksumError) {
-      if let source {
-        return try parameters.describe(
-          source, fileSector: sector, sectors: UInt32(sectors), compressionType: type)
+  // MARK: - Keys
+
+  /// Puts chunks that are on devices into the file.
+  ///
+  /// - Parameter places: Of the first one; the others are behind it.
+  private func put(
+    _ chunks: Range<Int>, _ places: [ExtentPtr], _ write: FileWrite,
+    _ reservation: inout DiskReservation
+  ) throws(VolumeError) {
+    let last = batch.chunks[chunks.upperBound - 1]
+    try put(
+      from: batch.chunks[chunks.lowerBound].fileSector,
+      to: last.fileSector + UInt64(last.sectors), write, &reservation
+    ) { (transaction, update, start) throws(TransactionError) in
+      var places = places
+      for chunk in batch.chunks[chunks] {
+        if chunk.fileSector + UInt64(chunk.sectors) > start {
+          let key = try encode(chunk, places, write.options)
+          guard try put(key, from: start, transaction, &update) else { return }
+        }
+        for index in places.indices { places[index].offset += UInt64(chunk.storedSectors) }
       }
-      let stored = self.stored
-      var all = stored.mutableBytes
-      var part = all._mutatingExtracting(0..<byteCount)
-      let isEncrypted = parameters.checksumType.isEncryption
-      return try parameters.seal(
-        &part, fileSector: sector, sectors: UInt32(sectors), compressionType: type,
-        version: isEncrypted ? engine.journal.nextKeyVersion() : .zero, bufferOffset: 0)
-    } catch {
-      throw VolumeError(error)
     }
   }
 
-  // MARK: - Keys
-
-  private func put(
-    _ chunk: EncodedChunk, _ places: [ExtentPtr], _ write: FileWrite,
-    _ reservation: inout DiskReservation
-  ) throws(VolumeError) {
+  private func encode(
+    _ chunk: EncodedChunk, _ places: [ExtentPtr], _ options: DataOptions
+  ) throws(TransactionError) -> BKey {
     let value = self.value
     var bytes = value.mutableBytes
     var key = BKey(
@@ -208,44 +201,62 @@ final class FileWriter: @unchecked Sendable {
     do throws(FormatError) {
       var words = try chunk.encode(places, into: &bytes)
       let entries = ExtentEntries(value.bytes.extracting(first: words * 8), keySize: key.size)
-      if engine.targets.sectorsToRebalance(entries, write.options.atRest) != 0 {
-        words = try chunk.encode(places, atRest: write.options.atRest, into: &bytes)
+      if engine.targets.sectorsToRebalance(entries, options.atRest) != 0 {
+        words = try chunk.encode(places, atRest: options.atRest, into: &bytes)
       }
       key.u64s = UInt8(BKey.headerU64s + words)
     } catch {
-      throw VolumeError(error)
+      throw .failed(VolumeError(error))
     }
-    try put(key, write, &reservation)
+    return key
   }
 
-  /// Puts a key, whose value is in `value`, into the file.
+  /// Puts what a key, whose value is in `value`, has from a sector on.
+  ///
+  /// - Returns: whether all of it went in.
   private func put(
-    _ key: BKey, _ write: FileWrite, _ reservation: inout DiskReservation
-  ) throws(VolumeError) {
-    var key = key
+    _ whole: BKey, from start: UInt64, _ transaction: Transaction, _ update: inout FileUpdate
+  ) throws(TransactionError) -> Bool {
+    var key = whole
     let value = self.value
-    while true {
-      let (promised, whole) = (reservation, key)
-      let (end, logged): (UInt64, BPos?)
-      (end, logged, reservation) = try engine.run("data_write") {
+    if start > key.start.offset {
+      var bytes = value.mutableBytes
+      do throws(FormatError) {
+        try key.cutFront(to: start, &bytes, sizes: engine.media.entrySizes)
+      } catch {
+        throw .failed(VolumeError(error))
+      }
+    }
+    return try transaction.put(key, value.bytes.extracting(first: key.valueByteCount), &update)
+  }
+
+  /// Puts extents into the file, in as many transactions as it takes.
+  ///
+  /// - Parameters:
+  ///   - start: The first sector.
+  ///   - end: The one behind the last.
+  ///   - body: Puts what is from a sector on, as much as the transaction may.
+  private func put(
+    from start: UInt64, to end: UInt64, _ write: FileWrite, _ reservation: inout DiskReservation,
+    _ body: (Transaction, inout FileUpdate, UInt64) throws(TransactionError) -> Void
+  ) throws(VolumeError) {
+    var start = start
+    while start < end {
+      let (promised, first) = (reservation, start)
+      let logged: BPos?
+      (start, logged, reservation) = try engine.run("data_write") {
         (transaction) throws(TransactionError) in
         transaction.promisedSectors = promised.sectors
         transaction.quotas.promise = promised.quota
-        let (end, logged) = try transaction.putFileExtent(
-          write.file, whole, value.bytes.extracting(first: whole.valueByteCount), write.change)
+        var update = try transaction.beginUpdate(of: write.file)
+        try body(transaction, &update, first)
+        let (end, logged) = try transaction.finish(update, write.change)
         let left = DiskReservation(
           sectors: transaction.promisedSectors, quota: transaction.quotas.promise)
         return (end, logged, left)
       }
       if let logged {
         try engine.completeTruncation(of: write.file, to: write.change.size, at: logged)
-      }
-      guard end < key.position.offset else { return }
-      var bytes = value.mutableBytes
-      do throws(FormatError) {
-        try key.cutFront(to: end, &bytes, sizes: engine.media.entrySizes)
-      } catch {
-        throw VolumeError(error)
       }
     }
   }

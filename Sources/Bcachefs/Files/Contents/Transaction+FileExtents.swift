@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-// An extent becomes part of a file: the file's counters follow in the same transaction.
+// Extents become part of a file: the file's counters follow in the same transaction.
 //
 // How it works
-//   1. What the new extent covers is overwritten (Transaction+ExtentUpdates.swift); by how much
-//      what the file has allocated grows or shrinks goes into its inode, and a size that grows with
-//      it.
-//   2. An extent that covers very many others goes in piece by piece, each in a transaction: so a
-//      transaction is of a bounded size.
+//   1. What a new extent covers is overwritten (Transaction+ExtentUpdates.swift); by how much what
+//      the file has allocated grows or shrinks goes into its inode, and a size that grows with it.
+//      Several extents in a row go in together.
+//   2. What covers very many others goes in piece by piece, each in a transaction: so a transaction
+//      is of a bounded size.
 // Invariants
 //   (1) After each transaction an inode counts the sectors that its extents have.
 // Locks: as all transactions; the inode comes first, so changes of one file come one after the
@@ -25,6 +25,19 @@ struct InodeChange {
   var cutsOff = false
   /// When it was changed, in the volume's time units; nil where nobody changed anything.
   var time: UInt64?
+}
+
+/// A file whose extents a transaction changes.
+struct FileUpdate {
+  let file: FileID
+  let snapshot: UInt32
+  let before: Inode
+  /// With the sectors that it has now.
+  var inode: Inode
+  /// The sector behind the last that was put.
+  var end: UInt64 = 0
+  /// So many extents may be put or overwritten yet; one is in any case.
+  var extentsLeft: Int
 }
 
 extension Transaction {
@@ -56,32 +69,66 @@ extension Transaction {
   func putFileExtent(
     _ file: FileID, _ key: BKey, _ value: RawSpan, _ change: InodeChange
   ) throws(TransactionError) -> (end: UInt64, logged: BPos?) {
-    let (snapshot, before) = try inodeToChange(file)
-    var (key, inode) = (key, before)
-    key.position = BPos(file.inode, key.position.offset, snapshot)
-    key.cutBack(to: try endOfOverwritten(by: key))
+    var update = try beginUpdate(of: file)
+    _ = try put(key, value, &update)
+    return try finish(update, change)
+  }
+
+  /// Begins to put extents into a file, one behind the other.
+  ///
+  /// - Throws: `.notFound`, `.readOnly`.
+  func beginUpdate(of file: FileID) throws(TransactionError) -> FileUpdate {
+    let (snapshot, inode) = try inodeToChange(file)
+    return FileUpdate(
+      file: file, snapshot: snapshot, before: inode, inode: inode, extentsLeft: overwrittenAtOnce)
+  }
+
+  /// Puts an extent, or its first part, into a file.
+  ///
+  /// - Returns: whether all of it went in; if not, the transaction has enough.
+  func put(
+    _ whole: BKey, _ value: RawSpan, _ update: inout FileUpdate
+  ) throws(TransactionError) -> Bool {
+    guard update.extentsLeft > 0 else { return false }
+    var key = whole
+    key.position = BPos(update.file.inode, key.position.offset, update.snapshot)
+    let end = try endOfOverwritten(by: key, upTo: &update.extentsLeft)
+    key.cutBack(to: end)
     let removed = try updateExtent(.extents, key, value.extracting(first: key.valueByteCount))
     let added = key.type.isAllocation ? UInt64(key.size) : 0
-    inode.sectors = inode.sectors &+ added
-    inode.sectors -= min(removed, inode.sectors)
-    let size = min(key.position.offset * 512, change.size)
-    inode.snapshot = snapshot
+    update.inode.sectors = update.inode.sectors &+ added
+    update.inode.sectors -= min(removed, update.inode.sectors)
+    update.end = end
+    update.extentsLeft -= 1
+    return end == whole.position.offset
+  }
+
+  /// What else changes with the extents that were put; and commits.
+  ///
+  /// - Returns: as `putFileExtent`.
+  func finish(
+    _ update: FileUpdate, _ change: InodeChange
+  ) throws(TransactionError) -> (end: UInt64, logged: BPos?) {
+    var inode = update.inode
+    let size = min(update.end * 512, change.size)
+    inode.snapshot = update.snapshot
     var logged: BPos?
     if change.cutsOff {
-      logged = try cutOff(&inode, file, to: change.size)
+      logged = try cutOff(&inode, update.file, to: change.size)
     } else if size > inode.size, !inode.flags.contains(.sizeDirty) {
       inode.size = size
     }
     if let time = change.time { (inode.mtime, inode.ctime) = (time, time) }
-    if inode != before { put(inode, snapshot) }
+    if inode != update.before { put(inode, update.snapshot) }
     try commit()
-    return (key.position.offset, logged)
+    return (update.end, logged)
   }
 
   /// How far an extent may reach in this transaction.
-  private func endOfOverwritten(by key: BKey) throws(TransactionError) -> UInt64 {
+  private func endOfOverwritten(
+    by key: BKey, upTo left: inout Int
+  ) throws(TransactionError) -> UInt64 {
     let end = key.position.offset
-    var left = overwrittenAtOnce
     var walk = SnapshotWalk(
       .extents, key.position.inode, from: key.start.offset + 1,
       snapshot: key.position.snapshot, mode: .intent)
