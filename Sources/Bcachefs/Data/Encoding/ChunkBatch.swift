@@ -7,8 +7,8 @@
 //      encrypted stays where it lies; all else is put into a buffer here.
 //   2. Each chunk is encrypted and checksummed once. Whether a device does not take it, or it goes
 //      to several places: its stored bytes stay as they are.
-//   3. Where a bucket has less room than a chunk, one that is stored as it is can be cut: both parts
-//      get checksums of their own.
+//   3. Where a bucket has less room than a chunk, one that is stored as it is can be cut: both
+//      parts get checksums of their own.
 // Invariants
 //   (1) Stored bytes of chunks follow each other without a gap, in the order of the file.
 // Locks: none; it belongs to one thread at a time.

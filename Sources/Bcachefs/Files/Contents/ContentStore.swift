@@ -63,25 +63,19 @@ final class ContentStore: Sendable {
   ///
   /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; what reading its inode throws.
   func open(_ file: FileID) throws(VolumeError) -> FileContents {
-    if let found = state.withLock({ $0.use(file) }) { return found }
-    let inode = try engine.run("open") { (transaction) throws(TransactionError) in
-      let snapshot = try transaction.subvolume(file.subvolume).snapshot
-      return try transaction.inode(file.inode, snapshot)
+    let contents = state.withLock { $0.use(file, self) }
+    do throws(VolumeError) { try contents.load() } catch {
+      close(file)
+      throw error
     }
-    guard !inode.isDirectory else { throw VolumeError(.isADirectory) }
-    let kind = FileKind(inode)
-    guard kind == .regular || kind == .symbolicLink else { throw VolumeError(.wrongType) }
-    let new = FileContents(file, size: inode.size, self)
-    return state.withLock { state in
-      if let found = state.use(file) { return found }
-      state.files[file] = new
-      state.users[file] = 1
-      return new
-    }
+    return contents
   }
 
   /// The contents of a file that somebody has open, or that has something to be written.
-  func find(_ file: FileID) -> FileContents? { state.withLock { $0.files[file] } }
+  func find(_ file: FileID) -> FileContents? {
+    guard let found = state.withLock({ $0.files[file] }), found.isLoaded else { return nil }
+    return found
+  }
 
   /// One user less.
   func close(_ file: FileID) {
@@ -227,10 +221,12 @@ final class ContentStore: Sendable {
 }
 
 extension ContentStore.State {
-  fileprivate mutating func use(_ file: FileID) -> FileContents? {
-    guard let found = files[file] else { return nil }
+  fileprivate mutating func use(_ file: FileID, _ store: ContentStore) -> FileContents {
     users[file, default: 0] += 1
-    return found
+    if let found = files[file] { return found }
+    let new = FileContents(file, store)
+    files[file] = new
+    return new
   }
 
   fileprivate mutating func forgetIfUnused(_ file: FileID) {

@@ -21,6 +21,7 @@
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+internal import Synchronization
 
 /// How bytes are to be written.
 struct ContentWrite {
@@ -42,8 +43,11 @@ final class FileContents: @unchecked Sendable {
   let blockBytes: Int
   let condition = Condition()
 
+  private let hasSize = Atomic<Bool>(false)
+
   // Under `condition`:
-  private(set) var size: UInt64
+  private var isLoading = false
+  private(set) var size: UInt64 = 0
   /// When it was changed last; nil where the inode knows.
   var time: UInt64?
   /// By their place in the file, counted in windows.
@@ -52,14 +56,45 @@ final class FileContents: @unchecked Sendable {
   /// Why something that was written was lost; who flushes next is told.
   var failure: VolumeError?
 
-  init(_ file: FileID, size: UInt64, _ store: ContentStore) {
+  /// - Postcondition: Only `load` may be called yet.
+  init(_ file: FileID, _ store: ContentStore) {
     self.file = file
-    self.size = size
     self.store = store
     blockBytes = Int(store.engine.media.superblock.blockSizeSectors) * 512
   }
 
   var engine: Engine { store.engine }
+
+  // MARK: - Loading
+
+  var isLoaded: Bool { hasSize.load(ordering: .acquiring) }
+
+  /// Reads the file's size, unless somebody has. Whoever changes it from here on has these contents
+  /// and no others: so it stays what it is.
+  ///
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; what reading the inode throws.
+  func load() throws(VolumeError) {
+    guard !isLoaded else { return }
+    let isMine = condition.withLock {
+      while isLoading { condition.wait() }
+      isLoading = !isLoaded
+      return isLoading
+    }
+    guard isMine else { return }
+    defer {
+      condition.withLock { isLoading = false }
+      condition.broadcast()
+    }
+    let inode = try engine.run("open") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      return try transaction.inode(file.inode, snapshot)
+    }
+    guard !inode.isDirectory else { throw VolumeError(.isADirectory) }
+    let kind = FileKind(inode)
+    guard kind == .regular || kind == .symbolicLink else { throw VolumeError(.wrongType) }
+    condition.withLock { size = inode.size }
+    hasSize.store(true, ordering: .releasing)
+  }
 
   /// What attributes of the file show, as far as its contents decide it.
   var shown: (size: UInt64, time: UInt64?) { condition.withLock { (size, time) } }
