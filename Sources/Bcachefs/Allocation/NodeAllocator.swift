@@ -77,12 +77,17 @@ extension Engine {
   /// Whether those who write nodes find places for what they split: what is left to those above a
   /// watermark is free. A write of a node that finds none stops all writing.
   ///
+  /// - Parameter takesTheLast: Whether half of what is kept from it will do.
   /// - Throws: what reading btrees throws.
-  func hasPlacesForNodes(_ watermark: Watermark) throws(VolumeError) -> Bool {
+  func hasPlacesForNodes(
+    _ watermark: Watermark, takesTheLast: Bool = false
+  ) throws(VolumeError) -> Bool {
     let devices = writePoints.nodes.devices
     var able = 0
     for device in devices
-    where try openBuckets.hasFree(on: device, watermark, isExact: true, self) { able += 1 }
+    where try openBuckets.hasFree(
+      on: device, watermark, takesTheLast: takesTheLast, isExact: true, self)
+    { able += 1 }
     return able >= min(max(1, Int(media.options[.metadataReplicas])), devices.count)
   }
 
@@ -95,7 +100,8 @@ extension Engine {
       writePoints.nodes.devices.contains(where: { usage.buckets(.needDiscard, of: $0) > 0 })
     else { return }
     do throws(VolumeError) {
-      if try discardSomeBuckets() == 0,
+      // A flush ends the journal's entry, which takes a bucket of it: not before there is need.
+      if try discardSomeBuckets() == 0, try !hasPlacesForNodes(.btree, takesTheLast: true),
         try journal.hasRoom(u64s: 0, watermark: .interiorUpdates)
       {
         try journal.flush(upTo: journal.currentSequence)

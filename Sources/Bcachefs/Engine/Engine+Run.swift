@@ -37,7 +37,7 @@ extension Engine {
       do throws(TransactionError) {
         let result = try body(transaction)
         transaction.unlock()
-        mergeSmallNode(transaction)
+        mergeSmallNodes(transaction)
         return result
       } catch {
         try prepareRestart(transaction, error)
@@ -65,17 +65,11 @@ extension Engine {
 
   private static var changesAtOnce: Int { 32 }
 
-  /// Joins the node that a commit left nearly empty with its neighbour, then perhaps its parent.
-  /// That it cannot be done changes nothing about the commit.
-  private func mergeSmallNode(_ transaction: Transaction) {
-    while let small = transaction.smallNode {
-      transaction.smallNode = nil
-      do throws(VolumeError) {
-        try mergeIfSmall(transaction, small.btree, level: small.level, small.position)
-      } catch {
-        transaction.unlock()
-        return
-      }
+  /// Joins nodes that a commit left nearly empty with a neighbour, then perhaps their parents. That
+  /// it cannot be done changes nothing about the commit.
+  private func mergeSmallNodes(_ transaction: Transaction) {
+    while let small = transaction.takeSmallNode() {
+      do throws(VolumeError) { try mergeIfSmall(transaction, small) } catch { transaction.unlock() }
     }
   }
 
@@ -168,24 +162,35 @@ extension Engine {
     if nodeWrites.count > limit { nodeWrites.drain(self, to: limit) }
   }
 
-  /// Joins a node with its neighbour, if there is little in both. It takes one and gives two back:
-  /// so it may use the last that there are.
-  func mergeIfSmall(
-    _ transaction: Transaction, _ btree: BTreeID, level: Int, _ position: BPos
+  /// Joins a node with a neighbour, if there is little in both. It takes one and gives two back: so
+  /// it may use the last that there are.
+  private func mergeIfSmall(
+    _ transaction: Transaction, _ small: SmallNode
   ) throws(VolumeError) {
+    if let need = try merge(transaction, small) {
+      try makeRoom(transaction, need)
+      _ = try merge(transaction, small)
+    }
+    keepQueueShort(transaction.watermark)
+  }
+
+  private func merge(
+    _ transaction: Transaction, _ small: SmallNode
+  ) throws(VolumeError) -> RoomNeeded? {
+    var need: RoomNeeded?
     try withReserve(transaction.watermark) { (reserve) throws(VolumeError) in
       while true {
         try checkWritable()
         try refillToMerge(&reserve, transaction.watermark)
         do throws(TransactionError) {
-          try transaction.merge(btree, level: level, position, &reserve)
+          need = try transaction.merge(small, &reserve)
           return transaction.unlock()
         } catch {
           try prepareRestart(transaction, error)
         }
       }
     }
-    keepQueueShort(transaction.watermark)
+    return need
   }
 
   /// Jobs that may wait for the disk before those who add to them do the work.

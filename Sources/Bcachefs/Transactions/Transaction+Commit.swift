@@ -225,7 +225,7 @@ extension Transaction {
         if update.type == .deleted || update.type == .whiteout, !ignoresRoom,
           node.isWorthMerging()
         {
-          smallNode = (node.btree, node.level, node.maxKey)
+          noteSmall(SmallNode(btree: node.btree, level: node.level, position: node.maxKey))
         }
       }
     }

@@ -32,6 +32,13 @@ struct RoomNeeded {
   var isRewrite = false
 }
 
+/// A node that has little in it.
+struct SmallNode: Equatable {
+  let btree: BTreeID
+  let level: Int
+  let position: BPos
+}
+
 /// Places that were taken for new nodes and are not used yet.
 struct NodeReserve {
   var allocations: [SectorAllocation] = []
@@ -240,29 +247,34 @@ extension Transaction {
     return nil
   }
 
-  /// Joins the node at a position with a neighbour, if there is little in both; an only child takes
-  /// the place of its root.
+  /// Joins a node with a neighbour, if there is little in both; an only child takes the place of its
+  /// root.
   ///
+  /// - Returns: what the parent needs first; nil if it is done, or cannot be.
   /// - Throws: `.restart` with nothing changed.
   func merge(
-    _ btree: BTreeID, level: Int, _ position: BPos, _ reserve: inout NodeReserve
-  ) throws(TransactionError) {
+    _ wanted: SmallNode, _ reserve: inout NodeReserve
+  ) throws(TransactionError) -> RoomNeeded? {
     let start = engine.instruments.times.now
+    let (btree, level, position) = (wanted.btree, wanted.level, wanted.position)
     guard let small = try node(btree, level: level, position, .intent),
       !small.with({ $0.state.contains(.root) }),
       let above = try node(btree, level: level + 1, position, .intent)
-    else { return }
+    else { return nil }
     let parent = above.node
     if canGiveWay(parent, withChildren: 1) {
       _ = try replace(
         RoomNeeded(btree: btree, level: level, position: position, words: 0, isRewrite: true),
         &reserve)
-      return
+      return nil
     }
-    guard parent.hasRoom(words: Self.parentWords(2)),
-      let (ref, next) = try neighbours(small, below: parent)
-    else { return }
+    guard let (ref, next) = try neighbours(small, below: parent) else { return nil }
+    guard parent.hasRoom(words: Self.parentWords(2)) else {
+      return RoomNeeded(
+        btree: btree, level: level + 1, position: position, words: Self.parentWords(2))
+    }
     let (left, right) = (ref.node, next.node)
+    let seam = left.maxKey
     try raiseToWrite(above)
     try raiseToWrite(ref)
     try raiseToWrite(next)
@@ -281,14 +293,21 @@ extension Transaction {
         finish(update, retiring: [above, ref, next])
       } else {
         try place([sealed], below: parent, in: update, replacing: [left, right], &reserve)
-        if parent.isWorthMerging() { smallNode = (btree, level + 1, parent.maxKey) }
+        if parent.isWorthMerging() {
+          noteSmall(SmallNode(btree: btree, level: level + 1, position: parent.maxKey))
+        }
         finish(update, retiring: [ref, next])
+      }
+      // Two of its children had no neighbour there before.
+      if level > 0 {
+        noteSmall(SmallNode(btree: btree, level: level - 1, position: seam))
       }
       count(.btreeNodeMerge)
       engine.instruments.times.record(.btreeNodeMerge, from: start)
     } catch {
       throw .failed(error)
     }
+    return nil
   }
 }
 
@@ -308,9 +327,11 @@ extension LiveNode {
     }
   }
 
-  /// Whether one node takes the keys of both.
+  /// Whether one node takes the keys of both, and room for more: where one is empty, others will
+  /// hardly come soon.
   fileprivate func fits(with next: LiveNode) -> Bool {
-    liveWords + next.liveWords <= mergeWords
+    let limit = liveWords == 0 || next.liveWords == 0 ? 2 * mergeWords : mergeWords
+    return liveWords + next.liveWords <= limit
   }
 
   fileprivate func removePointer(_ position: BPos) {

@@ -147,8 +147,8 @@ final class Transaction: @unchecked Sendable {
   var promisedSectors: UInt64 = 0
   /// Devices that something is about to be on together, and the superblock does not say so yet.
   var unmarkedReplicas: AccountingReplicas?
-  /// A node that the last commit left with so little that it may be joined with its neighbour.
-  var smallNode: (btree: BTreeID, level: Int, position: BPos)?
+  /// Nodes that the last commit left with so little that they may be joined with a neighbour.
+  private(set) var smallNodes: [SmallNode] = []
   /// Whether the tree of snapshots in memory has to follow.
   var changesSnapshots = false
   /// Nodes of that tree that it is about to make.
@@ -162,6 +162,7 @@ final class Transaction: @unchecked Sendable {
 
   init(_ engine: Engine) {
     self.engine = engine
+    smallNodes.reserveCapacity(Self.smallNodesMax)
     trace = TransactionTrace()
     counterRow = engine.instruments.counters.takeRow()
     held = HeldLocks(trace.locks)
@@ -194,6 +195,17 @@ final class Transaction: @unchecked Sendable {
     self.name = words
     trace.begin(words)
   }
+
+  /// Remembers a node to be joined with a neighbour after the commit. Of many some are left to the
+  /// next commit that takes keys away.
+  func noteSmall(_ node: SmallNode) {
+    guard smallNodes.count < Self.smallNodesMax, smallNodes.last != node else { return }
+    smallNodes.append(node)
+  }
+
+  private static var smallNodesMax: Int { 16 }
+
+  func takeSmallNode() -> SmallNode? { smallNodes.popLast() }
 
   /// Forgets all updates; locks stay.
   @inline(__always) func forgetUpdates() {

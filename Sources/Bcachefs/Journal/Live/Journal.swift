@@ -246,17 +246,18 @@ final class Journal: @unchecked Sendable {
   }
 
   /// Decides who may reserve. Those who write nodes hold old entries until they have told of it:
-  /// nobody takes the room from them that they need for that, nor an eighth of it all for the nodes
-  /// that hold the oldest entries, and are not being written yet.
+  /// nobody takes the room from them that they need for that, nor a quarter of it all for the nodes
+  /// that hold the oldest entries, and are not being written yet. To write one can make it necessary
+  /// to write others: those that tell what its places are used for.
   func updateRoom() {
     let room = roomOnDevices
     let free = room.free - queue.count
     let kept =
-      max(2, room.total / 8) + pins.needingEntry * Self.updateBytes / max(bufferBytes, 1)
+      max(2, room.total / 4) + pins.needingEntry * Self.updateBytes / max(bufferBytes, 1)
     if free < kept {
       lowestWatermark = .interiorUpdates
     } else {
-      lowestWatermark = free * 4 < room.total ? .reclaim : .stripe
+      lowestWatermark = free < kept + room.total / 8 ? .reclaim : .stripe
     }
     if failure != nil { lowestWatermark = .stripe }
     instruments.note(
