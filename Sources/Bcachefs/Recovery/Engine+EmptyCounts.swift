@@ -36,7 +36,8 @@ extension Engine {
 }
 
 extension Transaction {
-  private static var countsAtOnce: Int { 64 }
+  /// As many as the smallest nodes take at once.
+  private static var countsAtOnce: Int { 32 }
   private static var readAtOnce: Int { 4096 }
 
   /// - Returns: where to go on; nil at the end.

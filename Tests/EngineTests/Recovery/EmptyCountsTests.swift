@@ -25,8 +25,9 @@ internal import Testing
     }
   }
 
-  @Test func emptyCountsGoWhenAVolumeIsOpenedThatWasClosedClean() throws {
-    let disk = try OpenFileSystem()
+  @Test(arguments: [UInt64(256 << 10), 4 << 10])
+  func emptyCountsGoWhenAVolumeIsOpenedThatWasClosedClean(nodeBytes: UInt64) throws {
+    let disk = try OpenFileSystem { $0.build.options[.btreeNodeSize] = nodeBytes }
     var files = try disk.open()
     let source = try files.createSubvolume(
       Array("source".utf8), in: files.root, FileCreation(.directory, permissions: 0o755)
