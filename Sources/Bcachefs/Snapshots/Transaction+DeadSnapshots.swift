@@ -21,8 +21,12 @@ extension Transaction {
 
   /// Keys that a transaction changes, at most: those of extents have many others to follow.
   private func keysAtOnce(_ btree: BTreeID) -> Int { btree == .extents ? extentsAtOnce(16) : 48 }
-  /// Words of the keys that it changes, but for the last one: the smallest nodes take as many.
-  private static var wordsAtOnce: Int { 300 }
+  /// Words of the keys that it changes, but for the last one: half a node takes all of them.
+  private var wordsAtOnce: Int {
+    max(1, min(300, engine.trees.parameters.nodeBytes / 16 - Self.wordsOfLastMax))
+  }
+  /// What an inode takes that moves, what is left where it was, and a node's head.
+  private static var wordsOfLastMax: Int { 80 }
 
   /// Deals with some keys of a btree, and commits.
   ///
@@ -31,7 +35,7 @@ extension Transaction {
     _ btree: BTreeID, from start: BPos, _ plan: SnapshotPlan
   ) throws(TransactionError) -> BPos? {
     var walk = KeyWalk(btree, from: start)
-    var (seen, left, words) = (Self.keysSeenAtOnce, keysAtOnce(btree), Self.wordsAtOnce)
+    var (seen, left, words) = (Self.keysSeenAtOnce, keysAtOnce(btree), wordsAtOnce)
     // The journal has what was there before, too.
     var journalWords = engine.journal.reservationMax / 2
     var position: BPos?

@@ -76,8 +76,8 @@ extension Transaction {
       throw .failed(
         VolumeError(
           .limit,
-          "a transaction puts \(need.words) words into one btree node, which takes "
-            + "\(old.capacityWords / 2) at once"))
+          "a transaction (\(trace.nameText)) puts \(need.words) words into one node of the "
+            + "\(need.btree) btree, which takes \(old.capacityWords / 2) at once"))
     }
     let cuts = old.cuts(
       for: need.isRewrite ? nil : need.position, words: need.isRewrite ? 0 : need.words)
@@ -247,8 +247,8 @@ extension Transaction {
     return nil
   }
 
-  /// Joins a node with a neighbour, if there is little in both; an only child takes the place of its
-  /// root.
+  /// Joins a node with a neighbour, if there is little in both; an only child takes the place of
+  /// its root.
   ///
   /// - Returns: what the parent needs first; nil if it is done, or cannot be.
   /// - Throws: `.restart` with nothing changed.

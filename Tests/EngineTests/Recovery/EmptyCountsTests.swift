@@ -25,7 +25,7 @@ internal import Testing
     }
   }
 
-  @Test(arguments: [UInt64(256 << 10), 4 << 10])
+  @Test(arguments: [UInt64(64 << 10), 4 << 10])
   func emptyCountsGoWhenAVolumeIsOpenedThatWasClosedClean(nodeBytes: UInt64) throws {
     let disk = try OpenFileSystem { $0.build.options[.btreeNodeSize] = nodeBytes }
     var files = try disk.open()

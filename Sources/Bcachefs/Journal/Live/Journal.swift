@@ -247,8 +247,8 @@ final class Journal: @unchecked Sendable {
 
   /// Decides who may reserve. Those who write nodes hold old entries until they have told of it:
   /// nobody takes the room from them that they need for that, nor a quarter of it all for the nodes
-  /// that hold the oldest entries, and are not being written yet. To write one can make it necessary
-  /// to write others: those that tell what its places are used for.
+  /// that hold the oldest entries, and are not being written yet. Writing one may make others dirty
+  /// that tell what its places are used for.
   func updateRoom() {
     let room = roomOnDevices
     let free = room.free - queue.count
