@@ -43,6 +43,7 @@ extension Engine {
     }
     do throws(VolumeError) {
       let image = try node.takeImage(trees.parameters)
+      trees.cache.count(node)
       node.pointer.sectorsWritten = node.writtenBytes / 512
       journal.move(node.dirtyPin, into: node.writingPin)
       node.clear(.dirty)

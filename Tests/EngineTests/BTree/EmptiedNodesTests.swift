@@ -50,6 +50,10 @@ internal import Testing
       }
     }
     #expect(nodes() > 100)
+    try engine.writeAllNodes()
+    let cache = engine.trees.cache
+    let bytes = cache.allNodes.reduce(0) { $0 + ($1.state.contains(.dead) ? 0 : $1.memoryBytes) }
+    #expect(cache.byteCount <= bytes && cache.byteCount > bytes * 3 / 4, "nodes are counted")
     for number in order.numbers(Self.keyCount, seed: 1) {
       try engine.run("test_empty") { (transaction) throws(TransactionError) in
         transaction.delete(.xattrs, Self.position(number))

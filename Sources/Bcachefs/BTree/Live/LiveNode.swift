@@ -140,6 +140,8 @@ final class LiveNode: @unchecked Sendable {
 
   /// What the node costs in memory, in bytes.
   var memoryBytes: Int { arenaWords * 8 + index.memoryBytes }
+  /// What of it the cache has counted.
+  let countedBytes = Atomic<Int>(0)
 
   @inline(__always) func covers(_ position: BPos) -> Bool {
     minKey <= position && position <= maxKey

@@ -103,8 +103,16 @@ final class LiveNodeCache: Sendable {
       nodes[identity] = node
       return true
     }
-    if isNew { bytes.wrappingAdd(node.memoryBytes, ordering: .relaxed) }
+    if isNew { count(node) }
     return isNew
+  }
+
+  /// Nodes grow as keys are inserted: what one takes by now is counted when it is written.
+  func count(_ node: LiveNode) { count(node, as: node.memoryBytes) }
+
+  private func count(_ node: LiveNode, as byteCount: Int) {
+    let before = node.countedBytes.exchange(byteCount, ordering: .relaxed)
+    bytes.wrappingAdd(byteCount - before, ordering: .relaxed)
   }
 
   /// Forgets a node; its object is free for another one.
@@ -117,7 +125,7 @@ final class LiveNodeCache: Sendable {
         nodes[identity] = nil
         return true
       }
-      if wasThere { bytes.wrappingSubtract(node.memoryBytes, ordering: .relaxed) }
+      if wasThere { count(node, as: 0) }
     }
     node.beginIncarnation()
     node.flags.store(LiveNode.State.dead.rawValue, ordering: .releasing)
@@ -193,12 +201,9 @@ final class LiveNodeCache: Sendable {
     retire(node)
   }
 
-  /// Nodes grow as keys are inserted; their sizes are added up from time to time.
+  /// Nodes that are not written grow, too.
   private func recount() {
-    let sum = pool.withLock { pool in
-      pool.all.reduce(0) { $0 + ($1.state.contains(.dead) ? 0 : $1.memoryBytes) }
-    }
-    bytes.store(sum, ordering: .relaxed)
+    for node in allNodes where !node.state.contains(.dead) { count(node) }
   }
 
   /// How many objects wait for nodes.
