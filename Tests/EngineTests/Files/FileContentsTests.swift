@@ -224,4 +224,32 @@ internal import Testing
     try files.close()
     try expectSound(disk.device)
   }
+
+  /// A volume that is to compress only as long as it is open, too, says so before it has anything
+  /// that is compressed.
+  @Test(arguments: [(UInt64(1), SuperblockFeature.lz4), (2, .gzip), (3, .zstd)])
+  func theSuperblockNamesCompressionsThatAreUsed(
+    option: UInt64, feature: SuperblockFeature
+  ) throws {
+    let devices = try FreshVolume(testDescription: "not compressed").format()
+    var options = VolumeOptions()
+    options[.compression] = option
+    let open = try FreshVolume.open(devices)
+    let engine = try Engine.open(
+      VolumeOpener.openForWriting(devices: open, options: options), EngineOptions(seed: 1))
+    let files = FileSystem(engine)
+    #expect(!engine.features.has(feature))
+    let noise = try files.makeFile("noise")
+    var random = SplitMix64(seed: 1)
+    let bytes = (0..<100_000).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+    try files.write(noise, bytes.rawBytes, at: 0)
+    try files.fsync(noise)
+    #expect(!engine.features.has(feature), "what does not compress is not compressed")
+    let zeros = try files.makeFile("zeros")
+    try files.write(zeros, HeapBuffer(byteCount: 100_000).bytes, at: 0)
+    try files.fsync(zeros)
+    #expect(engine.features.has(feature))
+    try files.close()
+    for device in open { try device.close() }
+  }
 }

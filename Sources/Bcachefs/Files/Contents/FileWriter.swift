@@ -126,6 +126,10 @@ final class FileWriter: @unchecked Sendable {
     _ plain: RawSpan, _ write: FileWrite, _ reservation: inout DiskReservation,
     _ failure: DeviceError?
   ) throws(VolumeError) {
+    for chunk in batch.chunks {
+      let type = CompressionType(rawValue: chunk.crc.compressionType)
+      if let feature = type.feature { try engine.features.use(feature) }
+    }
     var failure = failure
     var next = 0
     while next < batch.chunks.count {
