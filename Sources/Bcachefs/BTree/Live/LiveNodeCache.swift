@@ -120,13 +120,11 @@ final class LiveNodeCache: Sendable {
   /// - Precondition: the caller has it write-locked, and has lost it then.
   func retire(_ node: LiveNode) {
     if let identity = node.pointer.identity {
-      let wasThere = shard(identity).nodes.withLock { nodes in
-        guard nodes[identity] === node else { return false }
-        nodes[identity] = nil
-        return true
+      shard(identity).nodes.withLock { nodes in
+        if nodes[identity] === node { nodes[identity] = nil }
       }
-      if wasThere { count(node, as: 0) }
     }
+    count(node, as: 0)
     node.beginIncarnation()
     node.flags.store(LiveNode.State.dead.rawValue, ordering: .releasing)
     node.reset(words: 0, expectedKeys: 0)
