@@ -30,13 +30,24 @@ internal import Testing
     }
   }
 
+  /// Some at a time: a transaction begins anew when it needs a node that is not in memory.
   private func count(_ engine: Engine) throws -> UInt64 {
-    try engine.run("test_count") { (transaction) throws(TransactionError) in
-      var count: UInt64 = 0
-      var walk = KeyWalk(.xattrs, from: BPos(1, 0, 0), upTo: BPos(1, .max, .max))
-      while try transaction.next(&walk) != nil { count += 1 }
-      return count
+    var count: UInt64 = 0
+    var next: BPos? = BPos(1, 0, 0)
+    while let first = next {
+      let (found, last) = try engine.run("test_count") { (transaction) throws(TransactionError) in
+        var (found, last): (UInt64, BPos?) = (0, nil)
+        var walk = KeyWalk(.xattrs, from: first, upTo: BPos(1, .max, .max))
+        while found < 1000, let key = try transaction.next(&walk) {
+          found += 1
+          last = key.key.position
+        }
+        return (found, last)
+      }
+      count += found
+      next = last?.successor
     }
+    return count
   }
 
   /// What is on a device at this moment, when its power fails with nothing in flight.
