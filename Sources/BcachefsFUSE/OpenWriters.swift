@@ -11,6 +11,8 @@
 //   3. How many sectors a file takes the kernel does not ask again when it has written back. It is
 //      told that it does not know at the first write to a file that it believes to take none (who
 //      finds that takes it for a hole: tar), and when the last one closes a file that was written.
+//   4. Most writes are of the file that was written before and change nothing of this: they are
+//      told by its number alone, without the lock, which many threads would have at once.
 // Locks: `files` is a leaf; the kernel is told with nothing held. To have it write back waits for
 // writing, on another thread than this one; to have it ask for attributes waits for nothing, while
 // it waits for the answer to a request of the file.
@@ -34,17 +36,25 @@ final class OpenWriters: Sendable {
 
   /// By node.
   private let files = Mutex<[UInt64: File]>([:])
+  /// A file of which another write changes nothing here; 0 for none. Set with `files` held.
+  private let settled = Atomic<UInt64>(0)
   private let waiters = Atomic<Int>(0)
 
   init(_ kernel: KernelNotices) { self.kernel = kernel }
 
   func add(_ node: UInt64) { files.withLock { $0[node, default: File()].writers += 1 } }
 
+  /// The next write of a file counts. With `files` held.
+  private func unsettle(_ node: UInt64) {
+    if settled.load(ordering: .relaxed) == node { settled.store(0, ordering: .relaxed) }
+  }
+
   func remove(_ node: UInt64) {
     let isOutdated = files.withLock { files in
       guard var file = files[node] else { return false }
       file.writers -= 1
       files[node] = file.writers > 0 ? file : nil
+      if file.writers <= 0 { unsettle(node) }
       return file.writers <= 0 && file.told == .sectorsBeforeAWrite
     }
     if isOutdated { kernel.forgetAttributes(of: node) }
@@ -68,13 +78,20 @@ final class OpenWriters: Sendable {
 
   /// The kernel is about to be told how many sectors a file takes.
   func noteTold(_ node: UInt64, sectors: UInt64) {
-    files.withLock { $0[node]?.told = sectors == 0 ? .nothing : .sectors }
+    files.withLock { files in
+      guard files[node] != nil else { return }
+      files[node]?.told = sectors == 0 ? .nothing : .sectors
+      unsettle(node)
+    }
   }
 
   /// The kernel has written back some of a file.
   func noteWrite(_ node: UInt64) {
+    guard settled.load(ordering: .relaxed) != node else { return }
     let isOutdated = files.withLock { files in
-      guard let told = files[node]?.told else { return false }
+      guard let file = files[node] else { return false }
+      settled.store(node, ordering: .relaxed)
+      guard let told = file.told else { return false }
       files[node]?.told = told == .nothing ? nil : .sectorsBeforeAWrite
       return told == .nothing
     }
