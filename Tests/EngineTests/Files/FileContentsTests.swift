@@ -58,7 +58,11 @@ internal import Testing
   ) throws -> String {
     let limit: UInt64 = 600 << 10
     let block = UInt64(contents.blockBytes)
-    let offset = random.next() % limit
+    var offset = random.next() % limit
+    // What happens at the end of a file is another matter.
+    if random.next() % 4 == 0 {
+      offset = UInt64(max(0, model.bytes.count - 3000)) + random.next() % 6000
+    }
     let short = random.next() % 4 != 0
     let length = 1 + random.next() % (short ? 6000 : 200 << 10)
     let end = offset + length
@@ -192,6 +196,46 @@ internal import Testing
     try bare.engine.close()
     try setting.letGo(bare)
     try setting.expectSound(devices, "closed")
+  }
+
+  /// A range that lies behind the end, or reaches over it, within the file's last block.
+  @Test(arguments: [(3, 1..<400), (3, 3..<400), (3, 200..<400), (4000, 3990..<4090)])
+  func whatIsCutOutBehindTheEndDoesNotMakeAFileLonger(size: Int, range: Range<UInt64>) throws {
+    for change in [FileSystem.RangeChange.punch, .zero] {
+      let disk = try OpenFileSystem { $0.build.options[.blockSize] = 4096 }
+      var files = try disk.open()
+      let id = try files.makeFile("data")
+      try files.write(id, [UInt8](repeating: 7, count: size).rawBytes, at: 0)
+      try files.change(id, range, change, keepsSize: true)
+      let expected = (0..<size).map { range.contains(UInt64($0)) ? UInt8(0) : 7 }
+      #expect(try files.contents(of: id) == expected)
+      try files.close()
+      files = try disk.open()
+      #expect(try files.contents(of: id) == expected)
+      try files.close()
+    }
+  }
+
+  /// What had made the file longer was in memory only.
+  @Test(arguments: [10_000..<30_000, 10_000..<90_000, 16_384..<30_000, 21_000..<29_000])
+  func whatIsCutOutBeforeItWasWrittenCounts(range: Range<UInt64>) throws {
+    for change in [FileSystem.RangeChange.punch, .zero] {
+      let disk = try OpenFileSystem { $0.build.options[.blockSize] = 4096 }
+      var files = try disk.open()
+      let id = try files.makeFile("data")
+      let bytes = [UInt8](repeating: 7, count: 30_000)
+      try files.write(id, Array(bytes.prefix(20_000)).rawBytes, at: 0)
+      try files.fsync(id)
+      try files.write(id, Array(bytes.suffix(10_000)).rawBytes, at: 20_000)
+      try files.change(id, range, change, keepsSize: true)
+      let expected = bytes.indices.map { range.contains(UInt64($0)) ? UInt8(0) : 7 }
+      #expect(try files.contents(of: id) == expected)
+      try files.close()
+      files = try disk.open()
+      #expect(try files.contents(of: id) == expected)
+      try files.close()
+      try disk.volume.expectSound([disk.device], "\(range), \(change)", ofFiles: true)
+    }
   }
 
   /// Threads write to windows of one file, and flush it, while others do: nothing is forgotten.

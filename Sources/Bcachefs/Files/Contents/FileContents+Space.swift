@@ -143,9 +143,9 @@ extension FileContents {
   /// Leaves nothing in a range but zeros (FALLOC_FL_PUNCH_HOLE).
   func punch(_ range: Range<UInt64>) throws(VolumeError) {
     try checkSize(range.upperBound)
-    try withRange(range) { () throws(VolumeError) in
-      try clear(range)
-      try engine.setSize(of: file, atLeast: 0, time: now)
+    try withRange(Self.toTheEnd) { () throws(VolumeError) in
+      let size = try clear(range)
+      try engine.setSize(of: file, atLeast: size, time: now)
     }
   }
 
@@ -154,28 +154,39 @@ extension FileContents {
     _ range: Range<UInt64>, keepsSize: Bool, _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
-    try withRange(range) { () throws(VolumeError) in
-      try clear(range)
+    try withRange(Self.toTheEnd) { () throws(VolumeError) in
+      let size = try clear(range)
       let options = try dataOptions()
       try engine.allocate(
         file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
       if keepsSize {
-        try engine.setSize(of: file, atLeast: 0, time: now)
+        try engine.setSize(of: file, atLeast: size, time: now)
       } else {
         try extend(to: range.upperBound)
       }
     }
   }
 
-  /// Zeros a range: whole blocks go, parts are overwritten. The range is the caller's.
-  private func clear(_ range: Range<UInt64>) throws(VolumeError) {
+  /// Zeros a range: whole blocks go, parts are overwritten, and nothing is where the file has
+  /// ended. All of the file is the caller's.
+  ///
+  /// - Returns: how long the file has to be on devices, at least: where its last block went before
+  ///   it was written, its size has not been told to anybody.
+  private func clear(_ range: Range<UInt64>) throws(VolumeError) -> UInt64 {
+    let size = shown.size
     let (first, last) = (up(range.lowerBound), down(range.upperBound))
-    guard first <= last else { return try zeroTail(of: range.lowerBound, upTo: range.upperBound) }
-    try zeroTail(of: range.lowerBound, upTo: min(first, shown.size))
-    try zeroTail(of: last, upTo: min(range.upperBound, shown.size))
-    guard first < last else { return }
+    guard first <= last else {
+      try zeroTail(of: range.lowerBound, upTo: min(range.upperBound, size))
+      return 0
+    }
+    try zeroTail(of: range.lowerBound, upTo: min(first, size))
+    try zeroTail(of: last, upTo: min(range.upperBound, size))
+    guard first < last else { return 0 }
+    // A crash must not show the size, and zeros where data is that came before it.
+    if last >= size { try writeWindowsHeld(0..<first) }
     dropWindows(first..<last)
     try engine.punch(file, first / 512..<last / 512)
+    return last >= size ? size : 0
   }
 
   // MARK: - Holes
