@@ -47,8 +47,8 @@ struct AllocationRequest: Sendable {
 
 /// Sizes of pieces that are written behind each other, in sectors.
 struct PieceSizes: Sendable {
-  static let countMax = 16
-  private var sizes = InlineArray<16, UInt32>(repeating: 0)
+  static let countMax = 64
+  private var sizes = InlineArray<64, UInt32>(repeating: 0)
   private var count = 0
   /// Of all of them.
   private(set) var sum: UInt64 = 0

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-// Some of a file's data as it will be stored: chunks that lie one behind the other, and go to
-// devices and into btrees together.
+// Some of a file's data as it will be stored: chunks that go to devices and into btrees together.
 //
 // How it works
-//   1. Data is cut into chunks of at most `encoded_extent_max`. What is neither compressed nor
-//      encrypted stays where it lies; all else is put into a buffer here.
+//   1. Runs of blocks, which may lie anywhere in the file, are cut into chunks of at most
+//      `encoded_extent_max`. What is neither compressed nor encrypted stays where it lies; all else
+//      is put into a buffer here.
 //   2. Each chunk is encrypted and checksummed once. Whether a device does not take it, or it goes
 //      to several places: its stored bytes stay as they are.
 //   3. Where a bucket has less room than a chunk, one that is stored as it is can be cut: both
@@ -35,31 +35,36 @@ final class ChunkBatch {
     return parameters.compression != nil || parameters.checksumType.isEncryption
   }
 
-  /// Encodes whole blocks of a file, or the first of them.
+  /// Encodes runs of a file, or the first of them.
   ///
   /// - Parameters:
+  ///   - plain: The bytes of all runs.
+  ///   - place: Where to begin; afterwards, what comes next.
+  ///   - end: The run behind the last.
   ///   - version: Makes the version of a key, for what is encrypted.
-  /// - Returns: how many bytes.
   /// - Throws: `.locked` without a key.
   func encode(
-    _ plain: RawSpan, atSector sector: UInt64, _ parameters: DataParameters,
-    version: () -> BVersion
-  ) throws(VolumeError) -> Int {
+    _ plain: RawSpan, _ runs: FileRuns, from place: inout FileRuns.Place, upTo end: Int,
+    _ parameters: DataParameters, version: () -> BVersion
+  ) throws(VolumeError) {
     self.parameters = parameters
     chunks.removeAll(keepingCapacity: true)
-    let limit = min(plain.byteCount, max(Self.bytesMax, parameters.chunkMaxBytes))
+    let first = place.byte
+    let limit = min(plain.byteCount - first, max(Self.bytesMax, parameters.chunkMaxBytes))
     if isCopied, stored.byteCount < limit { stored = HeapBuffer(byteCount: limit) }
-    var (done, used) = (0, 0)
-    while done < limit, chunks.count < PieceSizes.countMax {
-      let end = min(done + parameters.chunkMaxBytes, limit)
-      let part = plain.extracting(done..<end)
-      var chunk = try encode(part, at: used, sector + UInt64(done / 512), parameters, version)
-      chunk.bufferOffset = used
+    var used = 0
+    while place.run < end, place.byte < first + limit, chunks.count < PieceSizes.countMax {
+      let run = runs.all[place.run]
+      let count = min(
+        parameters.chunkMaxBytes, run.byteCount - place.byteInRun, first + limit - place.byte)
+      var chunk = try encode(
+        plain.extracting(place.byte..<place.byte + count), at: used,
+        run.sector + UInt64(place.byteInRun / 512), parameters, version)
+      chunk.bufferOffset = isCopied ? used : place.byte
       used += Int(chunk.storedSectors) * 512
       chunks.append(chunk)
-      done = end
+      runs.advance(&place, by: count)
     }
-    return done
   }
 
   private func encode(

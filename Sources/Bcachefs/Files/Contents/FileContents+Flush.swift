@@ -2,9 +2,13 @@
 // Windows of a file go to devices.
 //
 // How it works
-//   1. Windows are written one by one, in their order, each with its range to itself: its dirty
-//      blocks in runs. What is dirty no more when its turn comes was written by somebody else.
-//   2. What cannot be written is lost, and whoever flushes the file next is told, once; the window
+//   1. Windows are written in their order, some together, each with its range to itself: their
+//      dirty blocks in runs. What is dirty no more when its turn comes was written by somebody
+//      else.
+//   2. The first window of some is waited for; a further one that somebody else has is left for
+//      later. So nobody waits for a range while he has another.
+//   3. Where some windows cannot be written together they are tried one by one.
+//   4. What cannot be written is lost, and whoever flushes the file next is told, once; the window
 //      goes all the same, or memory would fill with what no device takes.
 // Invariants
 //   (1) A block is clean only when its key is committed.
@@ -44,13 +48,12 @@ extension FileContents {
   /// - Throws: the first failure, when all was tried.
   func writeWindows(_ range: Range<UInt64>) throws(VolumeError) {
     var failed: VolumeError?
-    for number in numbers(ofWindowsIn: range) {
-      let start = number * UInt64(ContentWindow.byteCount)
-      do throws(VolumeError) {
-        try withRange(start..<start + 1) { () throws(VolumeError) in try writeWindow(number) }
-      } catch {
-        failed = failed ?? error
-      }
+    var rest = numbers(ofWindowsIn: range)[...]
+    while !rest.isEmpty {
+      let some = takeFirst(of: rest)
+      defer { giveBack(some) }
+      do throws(VolumeError) { try write(some) } catch { failed = failed ?? error }
+      rest = rest.dropFirst(some.count)
     }
     if let failed { throw failed }
   }
@@ -59,7 +62,12 @@ extension FileContents {
   ///
   /// - Throws: the first failure; what is behind it was not tried.
   func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
-    for number in numbers(ofWindowsIn: range) { try writeWindow(number) }
+    var rest = numbers(ofWindowsIn: range)[...]
+    while !rest.isEmpty {
+      let some = condition.withLock { first(of: rest) { _ in true } }
+      try write(some)
+      rest = rest.dropFirst(some.count)
+    }
   }
 
   /// The windows that there are in a range, in their order.
@@ -68,29 +76,95 @@ extension FileContents {
     return condition.withLock { windows.keys.filter { wanted.contains($0) }.sorted() }
   }
 
-  /// Writes a window, and forgets it. Its range is the caller's.
-  func writeWindow(_ number: UInt64) throws(VolumeError) {
-    guard let window = condition.withLock({ windows[number] }) else { return }
-    defer { forget(number, window) }
-    guard !window.dirty.isEmpty else { return }
-    let options = try dataOptions()
-    let start = number * UInt64(ContentWindow.byteCount)
-    try store.withWriter { (writer) throws(VolumeError) in
-      while let run = window.dirty.run() {
-        let bytes = run.lowerBound * blockBytes..<run.upperBound * blockBytes
-        let (size, time) = shown
-        let buffer = window.buffer
-        try writer.write(
-          buffer.bytes.extracting(
-            bytes.lowerBound - window.start..<bytes.upperBound - window.start),
-          atSector: (start + UInt64(bytes.lowerBound)) / 512,
-          FileWrite(file: file, options: options, change: InodeChange(size: size, time: time)),
-          &window.reservation)
-        condition.withLock {
-          window.dirty.remove(run)
-          if self.time == time { self.time = nil }
+  // MARK: - Some windows
+
+  /// The first windows of some that can be written together; their ranges are the caller's then.
+  private func takeFirst(of numbers: ArraySlice<UInt64>) -> ArraySlice<UInt64> {
+    condition.withLock {
+      while true {
+        let some = first(of: numbers) { locks.take($0..<$0 + 1) }
+        if !some.isEmpty { return some }
+        condition.wait()
+      }
+    }
+  }
+
+  private func giveBack(_ numbers: ArraySlice<UInt64>) {
+    condition.withLock { for number in numbers { locks.giveBack(number..<number + 1) } }
+    condition.broadcast()
+  }
+
+  /// The first windows of some, up to one that is not to be had, or for which there is no room.
+  /// Under `condition`.
+  private func first(
+    of numbers: ArraySlice<UInt64>, where take: (UInt64) -> Bool
+  ) -> ArraySlice<UInt64> {
+    var bytes = 0
+    var count = 0
+    for number in numbers {
+      bytes += (windows[number]?.dirty.count ?? 0) * blockBytes
+      guard count == 0 || bytes <= FileWriter.gatheredMax, take(number) else { break }
+      count += 1
+    }
+    return numbers.prefix(count)
+  }
+
+  /// Writes windows, and forgets them. Their ranges are the caller's.
+  private func write(_ numbers: ArraySlice<UInt64>) throws(VolumeError) {
+    let found = condition.withLock {
+      numbers.compactMap { number in windows[number].map { (number, $0) } }
+    }
+    var reservation = DiskReservation()
+    for (_, window) in found {
+      engine.add(window.reservation, to: &reservation)
+      window.reservation = DiskReservation()
+    }
+    defer {
+      engine.release(&reservation)
+      for (number, window) in found { forget(number, window) }
+    }
+    do throws(VolumeError) { try write(found[...], &reservation) } catch {
+      guard found.count > 1 else { throw error }
+      var failed: VolumeError?
+      for index in found.indices {
+        do throws(VolumeError) { try write(found[index...index], &reservation) } catch {
+          failed = failed ?? error
         }
       }
+      if let failed { throw failed }
+    }
+  }
+
+  private func write(
+    _ some: ArraySlice<(UInt64, ContentWindow)>, _ reservation: inout DiskReservation
+  ) throws(VolumeError) {
+    guard some.contains(where: { !$0.1.dirty.isEmpty }) else { return }
+    let options = try dataOptions()
+    let (size, time) = shown
+    try store.withWriter { (writer) throws(VolumeError) in
+      writer.beginGathering()
+      for (number, window) in some { gather(window, number, writer) }
+      try writer.writeGathered(
+        FileWrite(file: file, options: options, change: InodeChange(size: size, time: time)),
+        &reservation)
+    }
+    condition.withLock {
+      for (_, window) in some { window.dirty = BlockSet() }
+      if self.time == time { self.time = nil }
+    }
+  }
+
+  private func gather(_ window: ContentWindow, _ number: UInt64, _ writer: FileWriter) {
+    let start = number * UInt64(ContentWindow.byteCount)
+    let buffer = window.buffer
+    var next = 0
+    while let run = window.dirty.run(from: next) {
+      let bytes = run.lowerBound * blockBytes..<run.upperBound * blockBytes
+      writer.gather(
+        buffer.bytes.extracting(
+          bytes.lowerBound - window.start..<bytes.upperBound - window.start),
+        atSector: (start + UInt64(bytes.lowerBound)) / 512)
+      next = run.upperBound
     }
   }
 

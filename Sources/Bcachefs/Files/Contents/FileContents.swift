@@ -52,7 +52,7 @@ final class FileContents: @unchecked Sendable {
   var time: UInt64?
   /// By their place in the file, counted in windows.
   var windows: [UInt64: ContentWindow] = [:]
-  private var locks = RangeLocks()
+  var locks = RangeLocks()
   /// Why something that was written was lost; who flushes next is told.
   var failure: VolumeError?
 

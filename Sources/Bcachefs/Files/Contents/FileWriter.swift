@@ -2,7 +2,8 @@
 // Writes contents of a file: encoded, to devices, then into the extents btree.
 //
 // How it works
-//   1. Data is encoded, up to a mebibyte at a time (ChunkBatch.swift).
+//   1. Data is encoded, up to a mebibyte at a time (ChunkBatch.swift). Blocks that lie apart in the
+//      file are put together first: they go to devices side by side.
 //   2. It takes room in the file's stream (WritePoint.swift): as many chunks as the open buckets
 //      have room for, or a part of the first one. They go to devices in one piece.
 //   3. Once they are there their keys go in, with the file's counters, in one transaction
@@ -36,6 +37,9 @@ final class FileWriter: @unchecked Sendable {
   private let engine: Engine
   private let batch = ChunkBatch()
   private let value = HeapBuffer(byteCount: BKey.maxValueU64s * 8, alignment: 16)
+  /// Blocks that are put together, and where they belong.
+  private var gathered = HeapBuffer(byteCount: 0)
+  private var gatheredRuns = FileRuns()
 
   init(_ engine: Engine) { self.engine = engine }
 
@@ -50,12 +54,59 @@ final class FileWriter: @unchecked Sendable {
     _ bytes: RawSpan, atSector sector: UInt64, _ write: FileWrite,
     _ reservation: inout DiskReservation
   ) throws(VolumeError) {
-    invariant(
-      bytes.byteCount % write.options.parameters.blockBytes == 0, "whole blocks are written")
+    let runs = FileRuns(sector: sector, byteCount: bytes.byteCount)
+    try self.write(bytes, runs, write, &reservation)
+  }
+
+  // MARK: - Blocks that lie apart
+
+  /// So many bytes can be gathered.
+  static var gatheredMax: Int { 1 << 20 }
+
+  /// Begins to gather blocks of a file.
+  func beginGathering() {
+    gatheredRuns.removeAll()
+    if gathered.byteCount == 0 { gathered = HeapBuffer(byteCount: Self.gatheredMax) }
+  }
+
+  /// Adds whole blocks of the file, behind those that were added before.
+  func gather(_ bytes: RawSpan, atSector sector: UInt64) {
+    let gathered = self.gathered
+    var target = gathered.mutableBytes
+    target.copy(bytes, to: gatheredRuns.byteCount)
+    gatheredRuns.append(sector: sector, byteCount: bytes.byteCount)
+  }
+
+  /// Writes what was gathered; as `write`.
+  func writeGathered(
+    _ write: FileWrite, _ reservation: inout DiskReservation
+  ) throws(VolumeError) {
+    let gathered = self.gathered
+    try self.write(
+      gathered.bytes.extracting(first: gatheredRuns.byteCount), gatheredRuns, write, &reservation)
+  }
+
+  // MARK: - Runs
+
+  private func write(
+    _ bytes: RawSpan, _ runs: FileRuns, _ write: FileWrite, _ reservation: inout DiskReservation
+  ) throws(VolumeError) {
     // A file is cut off, and its last block gets its zeros, at once.
     guard write.options.isWrittenInPlace, !write.change.cutsOff else {
-      return try writeNew(bytes, atSector: sector, write, &reservation)
+      return try writeNew(bytes, runs, write, &reservation)
     }
+    var start = 0
+    for run in runs.all {
+      let part = bytes.extracting(start..<start + run.byteCount)
+      try writeInPlace(part, atSector: run.sector, write, &reservation)
+      start += run.byteCount
+    }
+  }
+
+  private func writeInPlace(
+    _ bytes: RawSpan, atSector sector: UInt64, _ write: FileWrite,
+    _ reservation: inout DiskReservation
+  ) throws(VolumeError) {
     var done = 0
     while done < bytes.byteCount {
       let start = sector + UInt64(done / 512)
@@ -63,35 +114,37 @@ final class FileWriter: @unchecked Sendable {
       case .written(let sectors): done += Int(sectors) * 512
       case .refused(let sectors, let failure):
         let end = done + Int(sectors) * 512
-        try writeNew(
-          bytes.extracting(done..<end), atSector: start, write, &reservation, after: failure)
+        let run = FileRuns(sector: start, byteCount: end - done)
+        try writeNew(bytes.extracting(done..<end), run, write, &reservation, after: failure)
         done = end
       }
     }
   }
 
-  /// Writes whole blocks to places that nobody uses.
+  /// Writes runs to places that nobody uses.
   ///
   /// - Parameter failure: Of a device that was to have them.
   private func writeNew(
-    _ bytes: RawSpan, atSector sector: UInt64, _ write: FileWrite,
-    _ reservation: inout DiskReservation, after failure: DeviceError? = nil
+    _ bytes: RawSpan, _ runs: FileRuns, _ write: FileWrite, _ reservation: inout DiskReservation,
+    after failure: DeviceError? = nil
   ) throws(VolumeError) {
     let parameters = write.options.parameters
-    let start = sector * 512
-    let length = min(UInt64(bytes.byteCount), write.change.size - min(write.change.size, start))
-    if length > 0, length <= UInt64(parameters.inlineDataMaxBytes) {
-      try writeInline(bytes, Int(length), sector, write, &reservation)
-      return
+    invariant(bytes.byteCount % parameters.blockBytes == 0, "whole blocks are written")
+    guard let last = runs.all.last else { return }
+    // Only what ends a file can be so small that it goes into a key.
+    let start = last.sector * 512
+    let tail = min(UInt64(last.byteCount), write.change.size - min(write.change.size, start))
+    let isInline = tail > 0 && tail <= UInt64(parameters.inlineDataMaxBytes)
+    let end = runs.all.count - (isInline ? 1 : 0)
+    var place = FileRuns.Place()
+    while place.run < end {
+      try batch.encode(
+        bytes, runs, from: &place, upTo: end, parameters, version: engine.journal.nextKeyVersion)
+      try writeBatch(bytes, write, &reservation, failure)
     }
-    var done = 0
-    while done < bytes.byteCount {
-      let count = try batch.encode(
-        bytes.extracting(done...), atSector: sector + UInt64(done / 512), parameters,
-        version: engine.journal.nextKeyVersion)
-      try writeBatch(bytes.extracting(done..<done + count), write, &reservation, failure)
-      done += count
-    }
+    guard isInline else { return }
+    try writeInline(
+      bytes.extracting(last: last.byteCount), Int(tail), last.sector, write, &reservation)
   }
 
   private func writeInline(
