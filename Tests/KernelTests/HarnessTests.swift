@@ -4,15 +4,6 @@
 internal import TestSupport
 internal import Testing
 
-/// The first lines that two manifests do not share, each with `-` or `+`; none when they are equal.
-func manifestDifference(expected: [String], seen: [String]) -> [String] {
-  let expectedSet = Set(expected)
-  let seenSet = Set(seen)
-  let lost = expected.filter { !seenSet.contains($0) }.map { "- \($0)" }
-  let added = seen.filter { !expectedSet.contains($0) }.map { "+ \($0)" }
-  return Array((lost + added).prefix(20))
-}
-
 @Suite(.enabled(if: KernelGuest.isAvailable, "\(KernelGuest.missing)"))
 struct HarnessTests {
   @Test(arguments: SampleVolume.fixtures)

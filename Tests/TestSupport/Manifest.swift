@@ -21,6 +21,15 @@ public func comparableManifest(_ lines: [String], withSockets: Bool) -> [String]
   }.sorted()
 }
 
+/// The first lines that two manifests do not share, each with `-` or `+`; none when they are equal.
+public func manifestDifference(expected: [String], seen: [String]) -> [String] {
+  let expectedSet = Set(expected)
+  let seenSet = Set(seen)
+  let lost = expected.filter { !seenSet.contains($0) }.map { "- \($0)" }
+  let added = seen.filter { !expectedSet.contains($0) }.map { "+ \($0)" }
+  return Array((lost + added).prefix(20))
+}
+
 /// Whether owners, device nodes and trusted attributes can be made here.
 public let isRoot = geteuid() == 0
 
