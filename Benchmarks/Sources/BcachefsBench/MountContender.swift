@@ -72,6 +72,25 @@ struct MountContender {
     return body()
   }
 
+  /// The most memory that the program had which serves a mount, in MiB; nil where the kernel does.
+  static func peakMemory(ofServing mount: String) -> Int? {
+    guard let processes = unsafe opendir("/proc") else { return nil }
+    defer { _ = unsafe closedir(processes) }
+    while let entry = unsafe readdir(processes) {
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { name in
+        unsafe String(decoding: name.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      guard name.allSatisfy(\.isNumber), let words = Program.contents(of: "/proc/\(name)/cmdline"),
+        words.split(separator: "\0").last == Substring(mount),
+        let status = Program.contents(of: "/proc/\(name)/status"),
+        let line = status.split(separator: "\n").first(where: { $0.hasPrefix("VmHWM:") }),
+        let kib = line.split(whereSeparator: { !$0.isNumber }).first.flatMap({ Int($0) })
+      else { continue }
+      return kib / 1024
+    }
+    return nil
+  }
+
   /// The same for all: by default the kernel reads 128 KiB ahead, and some set it themselves.
   static let readAheadKiB = 1024
 

@@ -53,9 +53,13 @@ enum Program {
     let file = "\(scratchFolder)/output"
     let settings = environment.map { "\($0.key)=\($0.value)" }
     let script = #"file=$1; shift; exec env "$@" >"$file""#
-    guard run(["sh", "-c", script, "sh", file] + settings + arguments) != nil,
-      let stream = unsafe fopen(file, "r")
-    else { return nil }
+    guard run(["sh", "-c", script, "sh", file] + settings + arguments) != nil else { return nil }
+    return contents(of: file)
+  }
+
+  /// The text of a small file, which may be one that the kernel makes up; nil if it is not there.
+  static func contents(of path: String) -> String? {
+    guard let stream = unsafe fopen(path, "r") else { return nil }
     defer { _ = unsafe fclose(stream) }
     var bytes = [UInt8](repeating: 0, count: 1 << 16)
     let count = unsafe fread(&bytes, 1, bytes.count, stream)
@@ -71,11 +75,7 @@ enum Program {
 
   /// Bytes that this process has given to the kernel to be written.
   static var bytesWritten: UInt64 {
-    guard let stream = unsafe fopen("/proc/self/io", "r") else { return 0 }
-    defer { _ = unsafe fclose(stream) }
-    var bytes = [UInt8](repeating: 0, count: 4096)
-    let count = unsafe fread(&bytes, 1, bytes.count, stream)
-    let text = String(decoding: bytes.prefix(count), as: UTF8.self)
+    let text = contents(of: "/proc/self/io") ?? ""
     let line = text.split(separator: "\n").first { $0.hasPrefix("wchar: ") }
     return line.flatMap { UInt64($0.dropFirst(7)) } ?? 0
   }

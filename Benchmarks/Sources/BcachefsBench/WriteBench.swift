@@ -12,6 +12,7 @@
 // Invariants
 //   (1) All do the same calls; what is read back is as long as what was written.
 
+internal import Bcachefs
 internal import BcachefsSupport
 
 #if canImport(Glibc)
@@ -62,26 +63,44 @@ struct WriteBench {
     defer { Program.remove(folder) }
     _ = unsafe mkdir(folder, 0o755)
     _ = unsafe mkdir(mount, 0o755)
+    let tree = SampleTree(folder: "\(folder)/tree", files: options.treeFiles)
+    tree.create()
     let work = WriteWork(
-      largeBytes: largeBytes, smallFiles: options.isSmoke ? 100 : 10_000,
+      tree: tree.folder, largeBytes: largeBytes, smallFiles: options.isSmoke ? 100 : 10_000,
       durableWrites: options.isSmoke ? 10 : 500)
     let contenders = contenders()
     var results: [[[Double]]] = contenders.map { _ in [] }
+    var memory: [Int] = contenders.map { _ in 0 }
     for _ in 0..<options.runs {
       for (index, contender) in contenders.enumerated() where contender.prepare() {
-        if let result = contender.withMount(at: mount, { work.run(in: mount) }) {
-          results[index].append(result)
+        let result = contender.withMount(at: mount) {
+          let seconds = work.run(in: mount)
+          memory[index] = max(memory[index], MountContender.peakMemory(ofServing: mount) ?? 0)
+          return seconds
         }
+        if let result { results[index].append(result) }
         if !contender.image.isEmpty { Program.remove(contender.image) }
       }
     }
     report(work, contenders.map(\.name), results)
+    print("peak memory of who serves, MiB  (ours is to stay below \(Self.memoryLimitMiB))")
+    for (contender, peak) in zip(contenders, memory) where peak > 0 {
+      print(Comparison.row("  \(contender.name)", "\(peak)"))
+    }
+  }
+
+  /// What a mount may have: its nodes, what is not written yet, and what a hundred requests and
+  /// writes in flight take.
+  private static var memoryLimitMiB: Int {
+    let options = FileSystemOptions(seed: 0)
+    return (options.cacheBytes + options.dirtyLimitBytes) >> 20 + 100
   }
 
   private func report(_ work: WriteWork, _ names: [String], _ results: [[[Double]]]) {
     print(
       "\nmounts that are written to: one file of \(largeBytes >> 20) MiB, \(work.smallFiles) of "
-        + "\(work.smallBytes) bytes, \(work.durableWrites) fsyncs; in \(folder)")
+        + "\(work.smallBytes) bytes, \(work.durableWrites) fsyncs, a tree of "
+        + "\(options.treeFiles) files; in \(folder)")
     print("seconds: median of \(options.runs) runs; ratio: its time to ours in the same round")
     for (step, kind) in WriteWork.Step.allCases.enumerated() {
       print("\(kind.rawValue)  (passthrough_ll is to reach: \(kind.target))")

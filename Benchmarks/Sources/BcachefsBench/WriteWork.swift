@@ -19,17 +19,20 @@ struct WriteWork {
     case rename = "rename each"
     case unlink = "unlink each"
     case durable = "append 4 KiB, and fsync, each time"
+    case copyTree = "copy a tree in (cp -a), and sync"
 
     /// What passthrough_ll's time is to be to ours, at least.
     var target: String {
       switch self {
       case .writeLarge, .readLarge: "0.90"
       case .create, .status, .read, .rename, .unlink: "1.00, fuse2fs 2.00"
-      case .writeRandomly, .durable: "to be seen"
+      case .writeRandomly, .durable, .copyTree: "to be seen"
       }
     }
   }
 
+  /// What is copied in.
+  let tree: String
   let largeBytes: Int
   let smallFiles: Int
   let smallBytes = 2048
@@ -65,6 +68,10 @@ struct WriteWork {
     case .rename: return eachName(folder) { unsafe Glibc.rename($0, "\($0).new") == 0 }
     case .unlink: return eachName(folder) { unsafe Glibc.unlink("\($0).new") == 0 }
     case .durable: return appendDurably("\(folder)/durable")
+    case .copyTree:
+      guard Program.run(["cp", "-a", tree, "\(folder)/tree"]) != nil else { return false }
+      sync()
+      return true
     }
   }
 
