@@ -77,6 +77,7 @@ install: setup
 	install -D -m 755 .build/release/bcachefs $(DESTDIR)$(PREFIX)/bin/bcachefs
 	mkdir -p $(DESTDIR)$(PREFIX)/sbin
 	ln -sf ../bin/bcachefs $(DESTDIR)$(PREFIX)/sbin/mount.fuse.bcachefs
+	ln -sf ../bin/bcachefs $(DESTDIR)$(PREFIX)/sbin/umount.fuse.bcachefs
 	@scripts/install-extras .build/release/bcachefs $(DESTDIR)$(PREFIX)
 
 clean:

@@ -21,7 +21,10 @@ enum Commands {
       [SubvolumeCreateCommand.spec, SubvolumeSnapshotCommand.spec, SubvolumeDeleteCommand.spec]
     ),
     ("Check volumes", [FsckCommand.spec, ScrubCommand.spec]),
-    ("Mount volumes", [MountCommand.spec, MountCommand.otherName, UnlockCommand.spec]),
+    (
+      "Mount volumes",
+      [MountCommand.spec, MountCommand.otherName, UmountCommand.spec, UnlockCommand.spec]
+    ),
     ("About this program", [VersionCommand.spec, CompletionsCommand.spec, ManualCommand.spec]),
   ]
 
@@ -82,6 +85,7 @@ package enum BcachefsCommand {
   /// Runs the command line. What fails ends the process with its exit code.
   package static func main() {
     MountRun.runIfHelper()
+    UmountCommand.runIfHelper()
     let words = Array(CommandLine.arguments.dropFirst())
     do throws(CommandFailure) {
       try run(words)

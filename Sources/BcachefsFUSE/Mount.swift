@@ -67,10 +67,12 @@ public struct Mount: Sendable {
   ///
   /// - Parameters:
   ///   - log: Called for what could not be read, from any thread.
+  ///   - end: Told where to wait for the end of the mount. The caller tells it when that has come.
   ///   - becameReady: Called once the mount can be used, on another thread.
   /// - Throws: `.usage` if `subvol` names no directory; `.system`, `.mount`.
   public func serve(
-    log: @escaping @Sendable (String) -> Void, becameReady: @escaping @Sendable () -> Void = {}
+    log: @escaping @Sendable (String) -> Void, end: MountEnd? = nil,
+    becameReady: @escaping @Sendable () -> Void = {}
   ) throws(MountError) {
     let directory = directory
     let root = try root()
@@ -104,6 +106,7 @@ public struct Mount: Sendable {
       throw MountError(.mount, "\(directory): \(Self.refusal(for: directory))")
     }
     defer { unsafe fuse_session_unmount(session) }
+    if let mount = MountEntry.at(directory) { end?.listen(device: mount.device) }
     let result = unsafe cfuse_session_loop(session, Self.threads, 0)
     if result < 0 {
       throw MountError(

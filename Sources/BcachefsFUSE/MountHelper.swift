@@ -24,7 +24,29 @@ public struct MountHelperRequest: Sendable, Equatable {
   /// - Parameter words: The arguments, without the program's name.
   /// - Throws: `.usage`.
   public init(parsing words: [String]) throws(MountError) {
-    var operands: [String] = []
+    let words = try HelperWords(words, flags: "snvf", withValues: "otN")
+    isFake = words.flags.contains("f")
+    options = words.values.filter { $0.letter == "o" }.map(\.value)
+    let operands = words.operands
+    guard operands.count == 2 else {
+      throw MountError(.usage, "name what to mount and where, not \(operands.count) things")
+    }
+    source = operands[0]
+    directory = operands[1]
+  }
+}
+
+/// What mount(8) and umount(8) have for their helpers, taken apart.
+struct HelperWords {
+  private(set) var operands: [String] = []
+  private(set) var flags: Set<Character> = []
+  private(set) var values: [(letter: Character, value: String)] = []
+
+  /// - Parameters:
+  ///   - flags: Letters that stand alone.
+  ///   - withValues: Letters that are followed by something.
+  /// - Throws: `.usage`.
+  init(_ words: [String], flags known: String, withValues: String) throws(MountError) {
     var rest = words[...]
     while let word = rest.popFirst() {
       guard word.hasPrefix("-"), word != "-" else {
@@ -33,23 +55,19 @@ public struct MountHelperRequest: Sendable, Equatable {
       }
       var letters = word.dropFirst()
       while let letter = letters.popFirst() {
-        switch letter {
-        case "s", "n", "v": continue
-        case "f": isFake = true
-        case "o", "t", "N":
-          guard let value = letters.isEmpty ? rest.popFirst() : String(letters) else {
-            throw MountError(.usage, "-\(letter): needs a value")
-          }
-          if letter == "o" { options.append(value) }
-          letters = ""
-        default: throw MountError(.usage, "-\(letter): no such option")
+        if known.contains(letter) {
+          flags.insert(letter)
+          continue
         }
+        guard withValues.contains(letter) else {
+          throw MountError(.usage, "-\(letter): no such option")
+        }
+        guard let value = letters.isEmpty ? rest.popFirst() : String(letters) else {
+          throw MountError(.usage, "-\(letter): needs a value")
+        }
+        values.append((letter, value))
+        letters = ""
       }
     }
-    guard operands.count == 2 else {
-      throw MountError(.usage, "name what to mount and where, not \(operands.count) things")
-    }
-    source = operands[0]
-    directory = operands[1]
   }
 }

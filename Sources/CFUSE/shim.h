@@ -7,6 +7,8 @@
 #include <fuse_lowlevel.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -77,6 +79,26 @@ static inline int cfuse_pipe(int ends[2]) {
   fcntl(ends[0], F_SETFD, FD_CLOEXEC);
   fcntl(ends[1], F_SETFD, FD_CLOEXEC);
   return 0;
+}
+
+// What is behind _GNU_SOURCE.
+struct cfuse_credentials {
+  pid_t process;
+  uid_t user;
+  gid_t group;
+};
+
+/// The user of the process at the other end of a local socket; -1 if that is not known.
+static inline int64_t cfuse_peer_user(int descriptor) {
+  struct cfuse_credentials peer;
+  socklen_t length = sizeof peer;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0) return -1;
+  return peer.user;
+}
+
+/// Flags of umount2(2).
+static inline int cfuse_unmount_flags(int is_forced, int is_lazy) {
+  return UMOUNT_NOFOLLOW | (is_forced ? MNT_FORCE : 0) | (is_lazy ? MNT_DETACH : 0);
 }
 
 /// fork(2), for processes that have one thread.

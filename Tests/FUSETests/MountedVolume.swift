@@ -24,7 +24,7 @@ enum FUSESupport {
 struct MountedVolume: ~Copyable {
   let path: String
   private let folder: TemporaryFolder
-  private let source: String
+  let source: String
 
   /// Mounts in the background.
   ///

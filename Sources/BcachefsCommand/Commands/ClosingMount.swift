@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-// Mounts that are gone, and whose volume is not closed yet: umount(8) does not wait for that.
+// Mounts that are gone, and whose volume is not closed yet: nobody waited for that who does not
+// unmount by this program, or its helper for umount(8).
 
 internal import Bcachefs
+internal import BcachefsFUSE
 internal import BcachefsIO
 
 #if canImport(Glibc)
@@ -37,15 +39,6 @@ enum ClosingMount {
   }
 
   private static func isMounted(_ source: String) -> Bool {
-    guard let stream = unsafe fopen("/proc/mounts", "re") else { return false }
-    defer { _ = unsafe fclose(stream) }
-    var line: UnsafeMutablePointer<CChar>?
-    var room = 0
-    defer { unsafe free(line) }
-    while unsafe getline(&line, &room, stream) > 0, let text = unsafe line {
-      let words = unsafe String(cString: text).split(separator: " ")
-      if words.count > 2, words[0] == source, words[2] == "fuse.bcachefs" { return true }
-    }
-    return false
+    MountEntry.all.contains { $0.isServedByUs && $0.source == source }
   }
 }

@@ -27,10 +27,12 @@ enum MountCommand {
     summary: "mount a volume through FUSE",
     synopsis: "[-o OPTION,...] DEVICE[:DEVICE...] DIRECTORY",
     text: [
-      "Mounts a volume by FUSE, on any kernel, and returns once it can be used. umount (or "
-        + "fusermount3 -u) ends it, and so do SIGTERM, SIGINT and SIGHUP: then everything is "
-        + "written and the volume is closed. What fsync has returned for is there whatever happens "
-        + "before. The format version stays what it is, unless -o version_upgrade says otherwise.",
+      "Mounts a volume by FUSE, on any kernel, and returns once it can be used. bcachefs umount "
+        + "ends it, and so do umount, fusermount3 -u, SIGTERM, SIGINT and SIGHUP: then everything "
+        + "is written and the volume is closed, which only bcachefs umount waits for (and umount, "
+        + "where this program is installed as umount.fuse.bcachefs). What fsync has returned for "
+        + "is there whatever happens before. The format version stays what it is, unless "
+        + "-o version_upgrade says otherwise.",
       "With -o ro nothing at all is written to the devices: a volume that was never unmounted "
         + "shows what its journal has, and the journal stays as it is.",
       "An encrypted volume is unlocked by --passphrase_file, else by the key that unlock left in "
@@ -161,8 +163,10 @@ enum MountRun {
     }
     _ = try MountCheck.run(volume, options, log: log.add)
     for line in volume.warnings { log.add(line) }
+    let end = MountEnd()
     let mount = try Mount(volume, source: source, directory: directory, options: options)
-    try mount.serve(log: log.add, becameReady: becameReady)
+    try mount.serve(log: log.add, end: end, becameReady: becameReady)
+    end.tell(nil)
   }
 
   /// Mounts a volume for changes, serves it, and closes it.
@@ -190,14 +194,19 @@ enum MountRun {
     }
     for line in system.warnings { log.add(line) }
     var failure: (any Error)?
+    let end = MountEnd()
     do {
       let mount = try Mount(system, source: source, directory: directory, options: options)
-      try mount.serve(log: log.add, becameReady: becameReady)
+      try mount.serve(log: log.add, end: end, becameReady: becameReady)
     } catch {
       failure = error
     }
-    do throws(VolumeError) { try system.close() } catch {
+    do throws(VolumeError) {
+      try system.close()
+      end.tell(nil)
+    } catch {
       log.add("the volume could not be closed, and is as after a crash: \(error)")
+      end.tell("\(error)")
       failure = failure ?? error
     }
     if let failure { throw failure }
