@@ -9,7 +9,7 @@ extension BKey {
   ///
   /// - Parameters:
   ///   - offset: The key's new start, between its start and its end.
-  ///   - value: The key's value; the key says how much of it is left.
+  ///   - value: The key's value, and whatever stands behind it; the key says how much of it is left.
   /// - Throws: what decoding throws, where the value does not have the parts that its type has.
   public mutating func cutFront(
     to offset: UInt64, _ value: inout MutableRawSpan, sizes: ExtentEntrySizes = .none
@@ -59,7 +59,8 @@ extension BKey {
   private func moveStart(
     of value: inout MutableRawSpan, by sectors: UInt64, _ sizes: ExtentEntrySizes
   ) throws(FormatError) {
-    let range = try ExtentEntries.range(of: self, value: value.bytes)
+    let count = min(max(valueByteCount, 0), value.byteCount)
+    let range = try ExtentEntries.range(of: self, value: value.bytes.extracting(first: count))
     var at = range.lowerBound
     var hasChecksum = false
     while at < range.upperBound {

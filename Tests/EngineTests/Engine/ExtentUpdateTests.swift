@@ -208,6 +208,27 @@ internal import Testing
     #expect(second?.crc.compressedSize == 8 && second?.crc.uncompressedSize == 32)
   }
 
+  /// What stood in a buffer before is not the value's.
+  @Test func aCutLeavesWhatStandsBehindTheValueAlone() throws {
+    let crc = ExtentCrc(compressedSize: 8, uncompressedSize: 32, liveSize: 32, checksumType: 5)
+    var words = [UInt64](repeating: 0, count: 8)
+    var span = words.mutableSpan
+    var value = unsafe span.mutableBytes
+    var writer = ExtentWriter()
+    try writer.append(crc, to: &value)
+    try writer.append(ExtentPtr(device: 0, offset: 2000, generation: 1), to: &value)
+    var key = BKey(
+      type: .extent, position: BPos(1, 132, 9), size: 32, valueU64s: writer.encodedU64s)
+    // An older checksum that ends before the cut, and a pointer to where a device ends.
+    let old = ExtentCrc(compressedSize: 2, uncompressedSize: 2, liveSize: 2, checksumType: 5)
+    try writer.append(ExtentPtr(device: 0, offset: ExtentPtr.maxOffset, generation: 1), to: &value)
+    try writer.append(old, to: &value)
+    let before = value.bytes[LEField<UInt64>(key.valueByteCount)]
+    try key.cutFront(to: 104, &value)
+    #expect(key.size == 28 && key.start.offset == 104)
+    #expect(value.bytes[LEField<UInt64>(key.valueByteCount)] == before)
+  }
+
   @Test func aCutBehindTheEndOfWhatWasChecksummedIsRefused() throws {
     let crc = ExtentCrc(compressedSize: 8, uncompressedSize: 8, liveSize: 8, checksumType: 5)
     var words = [UInt64](repeating: 0, count: 4)
