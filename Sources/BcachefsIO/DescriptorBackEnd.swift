@@ -7,11 +7,14 @@
 //      buffer. A read whose offset or length is not aligned reads the whole blocks around it; a
 //      write of that kind is refused, as read-modify-write would race with a neighbour's write.
 //   3. Functions answer nil for success, else the reason: the caller knows the device's name.
+//   4. Linux lets one at a time write to a file by its page cache, and has those spin that wait:
+//      of an image file writes take turns here, so that who waits sleeps.
 // Invariants
 //   (1) The range was checked against the device's size, so offset + length fits in off_t.
 //   (2) Nothing is written through a descriptor whose device is read-only: BlockDevice refuses.
 //   (3) A write that answers nil has been handed to the kernel whole.
-// Locks: none; the kernel orders transfers to the same range as it likes.
+// Locks: a leaf, held during one write to an image file and nothing else; else the kernel orders
+// transfers to the same range as it likes.
 
 internal import BcachefsSupport
 internal import CLinuxShims
@@ -27,6 +30,16 @@ struct DescriptorBackEnd: Sendable {
   let memoryAlignment: Int
   /// Bytes; 1 unless opened with O_DIRECT.
   let offsetAlignment: Int
+  /// Whose turn it is to write; nil where writers do not wait for each other.
+  let turns: Condition?
+
+  init(descriptor: Int32, isBlockDevice: Bool, memoryAlignment: Int, offsetAlignment: Int) {
+    self.descriptor = descriptor
+    self.isBlockDevice = isBlockDevice
+    self.memoryAlignment = memoryAlignment
+    self.offsetAlignment = offsetAlignment
+    turns = isBlockDevice || offsetAlignment > 1 ? nil : Condition()
+  }
 
   /// Bounce buffers are not larger than this many bytes.
   static let bounceByteCountMax = 1 << 20
@@ -61,6 +74,8 @@ struct DescriptorBackEnd: Sendable {
     guard unsafe !needsBounce(buffer, offset) else {
       return unsafe writeBounced(buffer, at: offset)
     }
+    turns?.lock()
+    defer { turns?.unlock() }
     var done = 0
     while done < buffer.count {
       let count = unsafe pwrite(
@@ -99,7 +114,9 @@ struct DescriptorBackEnd: Sendable {
     let aligned = unsafe parts.allSatisfy { unsafe !needsBounce($0, offset) }
     if !aligned { return unsafe writeGathered(parts, at: offset) }
     return unsafe transfer(vectors, at: offset) { vectors, offset in
-      unsafe pwritev(descriptor, vectors.baseAddress, Int32(vectors.count), off_t(offset))
+      turns?.lock()
+      defer { turns?.unlock() }
+      return unsafe pwritev(descriptor, vectors.baseAddress, Int32(vectors.count), off_t(offset))
     } single: { part, offset in
       unsafe write(UnsafeRawBufferPointer(part), at: offset)
     } whenNothingMoves: {
