@@ -50,7 +50,7 @@ test-kernel: setup
 # each suite: what one of them does to memory or to the machine is not the others' trouble.
 LONG_TESTS ?= TransactionModelTests EngineCrashTests SuperblockCrashTests LiveEngineTests \
   FileModelTests FileThreadTests FileCrashTests FileContentsTests ContentCrashTests \
-  FilledVolumeTests MountTurnsTests
+  FilledVolumeTests MountTurnsTests ExerciseTests
 LONG_FLAGS = -c release --scratch-path .build-long -Xswiftc -enable-testing \
   -Xswiftc -assert-config -Xswiftc Debug $(TEST_FLAGS)
 test-engine-long: setup

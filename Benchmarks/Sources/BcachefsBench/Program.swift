@@ -80,6 +80,12 @@ enum Program {
     return line.flatMap { UInt64($0.dropFirst(7)) } ?? 0
   }
 
+  /// Lets this process and those that it runs have more files open, if the system does.
+  static func allowDescriptors(_ count: UInt) {
+    var limit = rlimit(rlim_cur: count, rlim_max: count)
+    _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+
   /// A variable of the environment; nil when it is not set, or empty.
   static func environment(_ name: String) -> String? {
     guard let value = unsafe getenv(name), unsafe value.pointee != 0 else { return nil }
