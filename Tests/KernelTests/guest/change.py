@@ -1,102 +1,91 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-# change.py DIR SEED: changes what is in a tree, the same way for the same tree and seed: files are overwritten in the middle,
-# made longer and shorter, punched, renamed over others, linked and deleted, and so are directories and attributes. What it does
-# it says on standard error.
-import ctypes
-import os
-import random
-import shutil
-import stat
-import sys
+"""change.py DIR SEED: touches what is already in a tree: a part of its files is overwritten, extended, truncated, punched, cloned,
+renamed (also over others), linked, removed, given attributes and modes; some directories are renamed, one is removed.
+Reproducible from the seed."""
+import ctypes, errno, fcntl, os, random, shutil, stat, sys
 
-top, seed = sys.argv[1], int(sys.argv[2])
-draw = random.Random(seed)
+root, rnd = os.fsencode(sys.argv[1]), random.Random(int(sys.argv[2]))
+FICLONE = 0x40049409
+PUNCH_HOLE, ZERO_RANGE = 3, 0x10
 libc = ctypes.CDLL(None, use_errno=True)
+files, folders = [], []
+for top, dirs, names in os.walk(root):
+    dirs[:] = sorted(d for d in dirs if d != b"lost+found")
+    folders += [os.path.join(top, d) for d in dirs]
+    files += [p for p in (os.path.join(top, n) for n in sorted(names)) if stat.S_ISREG(os.lstat(p).st_mode)]
 
 
-def data(count):
-    """Noise, or what compresses."""
-    if draw.random() < 0.5:
-        return draw.randbytes(count)
-    return (b"%d turns and turns again; " % draw.randrange(100) * (count // 20 + 1))[:count]
+def overwrite(path):
+    with open(path, "r+b") as f:
+        f.seek(rnd.randrange(os.fstat(f.fileno()).st_size % (1 << 20) + 1))
+        f.write(rnd.randbytes(rnd.randrange(1, 9000)))
 
 
-def say(*words):
-    print(*map(ascii, words), file=sys.stderr)
+def extend(path):
+    with open(path, "ab") as f:
+        f.write(rnd.randbytes(rnd.randrange(1, 5000)))
 
 
-def all_paths():
-    files, folders = [], []
-    for path, names, leaves in os.walk(top):
-        names.sort()
-        folders += [os.path.join(path, name) for name in names if name != "lost+found"]
-        files += [os.path.join(path, name) for name in sorted(leaves)]
-    return files, [folder for folder in folders if not os.path.islink(folder)]
+def fallocate(path, mode):
+    """Anywhere, behind the end too; of some files when they have just become longer."""
+    with open(path, "r+b", buffering=0) as f:
+        size = os.fstat(f.fileno()).st_size
+        if rnd.randrange(2):
+            size += os.pwrite(f.fileno(), rnd.randbytes(rnd.randrange(1, 9000)), size)
+        start, length = rnd.randrange(size % (1 << 20) + 1), rnd.randrange(1, 50000)
+        if libc.fallocate(f.fileno(), mode, ctypes.c_long(start), ctypes.c_long(length)) != 0:
+            raise OSError(ctypes.get_errno(), "fallocate")
 
 
-def punch(file, start, length):
-    # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
-    if libc.fallocate(file, 3, ctypes.c_long(start), ctypes.c_long(length)) != 0:
-        raise OSError(ctypes.get_errno(), "fallocate")
+def replace(path):
+    os.rename(path, rnd.choice(files))
 
 
-def change_contents(path):
-    size = os.lstat(path).st_size
-    file = os.open(path, os.O_RDWR)
+def clone(path):
+    with open(path, "rb") as source, open(path[:-1] + b"~clone", "wb") as target:
+        fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
+
+
+changes = [
+    overwrite,
+    extend,
+    clone,
+    replace,
+    lambda path: fallocate(path, PUNCH_HOLE),
+    lambda path: fallocate(path, ZERO_RANGE),
+    lambda path: os.truncate(path, rnd.randrange(60000)),
+    lambda path: os.rename(path, path[:-1] + b"~renamed"),
+    lambda path: os.link(path, path[:-1] + b"~linked"),
+    os.unlink,
+    lambda path: os.setxattr(path, b"user.changed", rnd.randbytes(rnd.randrange(200))),
+    lambda path: os.chmod(path, rnd.choice((0o600, 0o644, 0o4711))),
+]
+done = 0
+for path in rnd.sample(files, min(len(files), 400)):
+    if b"/sparse" in path:
+        continue
     try:
-        kind = draw.randrange(5)
-        start = draw.randrange(size + 1)
-        say("contents", kind, start, size, path)
-        if kind == 0:
-            os.pwrite(file, data(draw.randrange(1, 70000)), start)
-        elif kind == 1:
-            os.pwrite(file, data(draw.randrange(1, 9000)), size)
-        elif kind == 2:
-            os.ftruncate(file, start)
-        elif kind == 3:
-            os.ftruncate(file, size + draw.randrange(200000))
-        elif size > 0:
-            punch(file, start, draw.randrange(1, 50000))
-        if draw.random() < 0.3:
-            os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def change(path, others, number):
-    new = os.path.join(os.path.dirname(path), "%s.%d-%d" % (os.path.basename(path)[:40], seed, number))
-    kind = draw.randrange(12)
-    status = os.lstat(path)
-    say(kind, path, status.st_ino, status.st_size)
-    if kind < 5 and stat.S_ISREG(status.st_mode):
-        change_contents(path)
-    elif kind == 5:
-        os.unlink(path)
-    elif kind == 6:
-        os.rename(path, new)
-    elif kind == 7:
-        other = draw.choice(others)
-        if os.path.lexists(other) and not os.path.samefile(os.path.dirname(other), top):
-            os.rename(path, other)
-    elif kind == 8 and not stat.S_ISLNK(status.st_mode):
-        os.link(path, new)
-    elif kind == 9 and stat.S_ISREG(status.st_mode):
-        os.setxattr(path, "user.turn", b"%d" % number * draw.randrange(1, 50))
-    elif kind == 10 and not stat.S_ISLNK(status.st_mode):
-        os.chmod(path, draw.choice([0o600, 0o640, 0o755]))
-    elif kind == 11:
-        os.symlink(path, new)
-
-
-files, folders = all_paths()
-for number, path in enumerate(draw.sample(files, min(len(files), 150))):
-    if os.path.lexists(path):
-        change(path, files, number)
-for number, folder in enumerate(draw.sample(folders, min(len(folders), 6))):
-    if os.path.isdir(folder):
-        if number % 3 == 0:
-            shutil.rmtree(folder)
-        else:
-            os.rename(folder, "%s.%d" % (folder, number))
-os.sync()
+        rnd.choice(changes)(path)
+        done += 1
+    except OSError as error:
+        # the name is taken or too long, the file is a read-only snapshot's, or has gone; over FUSE nothing is cloned
+        if error.errno not in (
+            errno.EEXIST, errno.EROFS, errno.EXDEV, errno.ENAMETOOLONG, errno.ENOENT, errno.EOPNOTSUPP,
+        ):
+            raise
+removable = [path for path in folders if path.count(b"/") == root.rstrip(b"/").count(b"/") + 2]
+if removable:
+    shutil.rmtree(rnd.choice(removable), ignore_errors=True)
+# deepest first, so that no path is renamed under another
+for path in sorted(rnd.sample(folders, min(len(folders), 5)), reverse=True):
+    try:
+        os.rename(path, path + b"~")
+        done += 1
+    except OSError as error:
+        # besides, a subvolume's root is not renamed like that
+        if error.errno not in (
+            errno.EEXIST, errno.ENOTEMPTY, errno.EROFS, errno.EXDEV, errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG,
+        ):
+            raise
+print(f"change.py: {done} changes, seed {sys.argv[2]}", file=sys.stderr)
