@@ -105,6 +105,8 @@ public struct Mount: Sendable {
     guard unsafe fuse_session_mount(session, directory) == 0 else {
       throw MountError(.mount, "\(directory): \(Self.refusal(for: directory))")
     }
+    // Behind the unmount.
+    defer { end?.stopListening() }
     defer { unsafe fuse_session_unmount(session) }
     if let mount = MountEntry.at(directory) { end?.listen(device: mount.device) }
     let result = unsafe cfuse_session_loop(session, Self.threads, 0)

@@ -7,12 +7,15 @@
 //      namespace, made of the mount's device number: nothing is left behind of it.
 //   2. Who unmounts connects to it before, and waits. Nobody accepts that yet: to be connected is
 //      to be in the queue.
-//   3. When the volume is closed all of those get a line: nothing in it, or why it could not be
+//   3. When the mount is gone those are all who wait, and the name is given up: another mount may
+//      have the number already, and waits until it can have the name.
+//   4. When the volume is closed all of them get a line: nothing in it, or why it could not be
 //      closed. However the process ends, its sockets go: who gets no line knows that the volume is
 //      as after a crash.
 // Invariants
 //   (1) Whoever was connected before the mount ended is told, or sees the end of the process.
 //   (2) Who does not read what he is told holds up nobody.
+//   (3) A mount can be used only when it has its name, or has given up having it.
 // Locks: none; one thread listens and tells.
 
 internal import CFUSE
@@ -54,41 +57,65 @@ private struct EndAddress {
 /// What the process of a mount has: tells those who wait that the mount has ended.
 public final class MountEnd {
   private static let waitersMax: Int32 = 64
+  /// How often the name of another mount, which is gone, is waited for, and how long each time.
+  private static let attempts = 200
+  private static let pauseMicroseconds: UInt32 = 10_000
+
   private var listener: Int32 = -1
+  private var waiters: [Int32] = []
 
   public init() {}
 
-  deinit { if listener >= 0 { close(listener) } }
+  deinit {
+    if listener >= 0 { close(listener) }
+    for waiter in waiters { close(waiter) }
+  }
 
   /// From here on one can wait for the end of a mount. Where that does not work nobody waits.
+  ///
+  /// - Parameter device: `MAJOR:MINOR`.
   func listen(device: String) {
     let new = EndAddress.newSocket(Int32(SOCK_NONBLOCK.rawValue))
     guard new >= 0 else { return }
-    let bound = unsafe EndAddress(device: device).apply { unsafe bind(new, $0, $1) }
-    guard bound == 0, Glibc.listen(new, Self.waitersMax) == 0 else {
-      close(new)
-      return
+    let address = EndAddress(device: device)
+    for _ in 0..<Self.attempts {
+      if unsafe address.apply({ unsafe bind(new, $0, $1) }) == 0 {
+        guard Glibc.listen(new, Self.waitersMax) == 0 else { break }
+        listener = new
+        return
+      }
+      guard errno == EADDRINUSE else { break }
+      usleep(Self.pauseMicroseconds)
     }
-    listener = new
+    close(new)
   }
 
-  /// Tells all who wait; nobody can wait any more.
-  ///
-  /// - Parameter failure: Why the volume could not be closed; nil if it was.
-  public func tell(_ failure: String?) {
+  /// The mount is gone: nobody else can begin to wait for its end.
+  func stopListening() {
     guard listener >= 0 else { return }
-    let words = (failure ?? "").split(whereSeparator: \.isNewline)
-    let line = Array((words.joined(separator: " ") + "\n").utf8)
     while true {
       let waiter = accept(listener, nil, nil)
       if waiter < 0 && (errno == EINTR || errno == ECONNABORTED) { continue }
       guard waiter >= 0 else { break }
+      waiters.append(waiter)
+    }
+    close(listener)
+    listener = -1
+  }
+
+  /// Tells all who wait.
+  ///
+  /// - Parameter failure: Why the volume could not be closed; nil if it was.
+  public func tell(_ failure: String?) {
+    stopListening()
+    let words = (failure ?? "").split(whereSeparator: \.isNewline)
+    let line = Array((words.joined(separator: " ") + "\n").utf8)
+    for waiter in waiters {
       let flags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
       _ = unsafe send(waiter, line, line.count, flags)
       close(waiter)
     }
-    close(listener)
-    listener = -1
+    waiters = []
   }
 }
 

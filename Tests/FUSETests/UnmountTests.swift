@@ -61,6 +61,26 @@ struct UnmountTests {
     #expect(text.contains("as after a crash"), "\(text)")
   }
 
+  /// The kernel gives a mount's number to the next one while the first one's process is still at
+  /// work: who unmounts the second one waits for the second one.
+  @Test func anotherMountsEndIsNotTakenForThisOnes() throws {
+    let result = try withMount(
+      """
+      cd /; folder=$(dirname "$IMAGE"); mkdir "$folder/second"; number=$(mountpoint -d "$MOUNT")
+      truncate -s 256M "$folder/second.img"; "$BCACHEFS" format --quiet "$folder/second.img"
+      kill -STOP $server; umount -f "$MOUNT"
+      (sleep 0.5; kill -CONT $server) &
+      "$BCACHEFS" mount "$folder/second.img" "$folder/second" || exit 1
+      [ "$(mountpoint -d "$folder/second")" = $number ] && echo same number
+      dd if=/dev/urandom of="$folder/second/large" bs=1M count=40 2>/dev/null
+      "$BCACHEFS" umount "$folder/second"; echo $?
+      flock -n "$folder/second.img" true && echo free
+      wait
+      """)
+    // In the whole suite others mount meanwhile.
+    #expect(result.text.hasSuffix("0\nfree\n"), "\(result.text)\(result.standardError)")
+  }
+
   @Test func refusalsNameTheirReason() throws {
     let result = try withMount(
       """
