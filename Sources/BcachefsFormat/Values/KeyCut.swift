@@ -9,7 +9,8 @@ extension BKey {
   ///
   /// - Parameters:
   ///   - offset: The key's new start, between its start and its end.
-  ///   - value: The key's value, and whatever stands behind it; the key says how much of it is left.
+  ///   - value: The key's value, and whatever stands behind it; the key says how much of it is
+  ///     left.
   /// - Throws: what decoding throws, where the value does not have the parts that its type has.
   public mutating func cutFront(
     to offset: UInt64, _ value: inout MutableRawSpan, sizes: ExtentEntrySizes = .none
