@@ -67,6 +67,33 @@ internal import Testing
     try again.close()
   }
 
+  /// Others than fsync may have things written first, and go on.
+  @Test func whatIsLostOnTheWayIsToldToWhoFlushes() throws {
+    let volume = try OpenFileSystem()
+    var files = try volume.open()
+    var file = StampedFile(try files.makeFile("file"), sectorCount: Self.sparseSectors)
+    for block in Self.scattered(2000, of: Self.sparseSectors) { try file.write(block, files) }
+    try files.close()
+    let damaged = try #require(try leaf(of: volume))
+    files = try volume.open()
+    volume.device.setFaults([SimulatedFaultRule(.readError, bytes: damaged.bytes)])
+    let first = (damaged.sectors.lowerBound / 8 + 1) * 8
+    try file.write(first..<first + 8, files)
+    let bytes = UInt64(first * 512)
+    expectCode(.allCopiesBad, "allocated") { () throws(VolumeError) in
+      try files.change(file.id, bytes..<bytes + 4096, .allocate, keepsSize: true)
+    }
+    expectCode(.allCopiesBad, "flushed") { () throws(VolumeError) in try files.fsync(file.id) }
+    try files.fsync(file.id)
+    // The same where it is written in the background, when nobody has the file open.
+    try file.write(first..<first + 8, files)
+    files.contents.writeAll()
+    expectCode(.allCopiesBad, "flushed again") { () throws(VolumeError) in try files.fsync(file.id)
+    }
+    try files.fsync(file.id)
+    try volume.letGo(files)
+  }
+
   /// Blocks in no order, each of them once.
   private static func scattered(
     _ count: Int, of sectors: Int = fileSectors, seed: UInt64 = 1

@@ -28,12 +28,16 @@ final class ContentStore: Sendable {
     var windows: [FileID: Int] = [:]
     /// The first that was lost since somebody asked.
     var failure: VolumeError?
+    /// Why something of a file is lost, until whoever flushes it is told.
+    var failures: [FileID: VolumeError] = [:]
     var writers: [FileWriter] = []
     var readers: [FileContentReader] = []
   }
 
   /// Working memory that is kept.
   private static let sparesMax = 16
+  /// Files of which something is lost that are remembered.
+  private static let failuresMax = 1 << 16
   /// After so long what is dirty is written, though nobody asks for it.
   private static let dirtyNanosecondsMax: UInt64 = 5_000_000_000
 
@@ -91,6 +95,7 @@ final class ContentStore: Sendable {
     find(file)?.discard()
     state.withLock { state in
       state.dirty.remove(file)
+      state.failures[file] = nil
       state.forgetIfUnused(file)
     }
   }
@@ -121,9 +126,20 @@ final class ContentStore: Sendable {
     if dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes / 2 { waiting.broadcast() }
   }
 
-  /// Something could not be written.
-  func noteFailure(_ error: VolumeError) {
-    state.withLock { if $0.failure == nil { $0.failure = error } }
+  /// Something of a file could not be written. That is remembered whether or not anybody has the
+  /// file open: nothing else of it may be in memory when it is flushed.
+  func noteFailure(_ file: FileID, _ error: VolumeError) {
+    state.withLock { state in
+      if state.failure == nil { state.failure = error }
+      if state.failures[file] == nil, state.failures.count < Self.failuresMax {
+        state.failures[file] = error
+      }
+    }
+  }
+
+  /// Why something of a file was lost since this was asked last.
+  func takeFailure(of file: FileID) -> VolumeError? {
+    state.withLock { $0.failures.isEmpty ? nil : $0.failures.removeValue(forKey: file) }
   }
 
   /// Why something was lost since this was asked last.

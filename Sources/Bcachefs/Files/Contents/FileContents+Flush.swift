@@ -22,12 +22,13 @@ internal import BcachefsSupport
 extension FileContents {
   /// Writes what is dirty; what fails is told to those who flush next.
   func writeBack() {
-    do throws(VolumeError) { try writeWindows(0..<Self.maxBytes) } catch {
-      // Nobody misses what a file had that is gone.
-      guard error.code != .notFound else { return }
-      store.noteFailure(error)
-      condition.withLock { if failure == nil { failure = error } }
-    }
+    do throws(VolumeError) { try writeWindows(0..<Self.maxBytes) } catch { noteLost(error) }
+  }
+
+  private func noteLost(_ error: VolumeError) {
+    // Nobody misses what a file had that is gone.
+    guard error.code != .notFound else { return }
+    store.noteFailure(file, error)
   }
 
   /// Writes all that had been written to the file, and its size and times. `Engine` makes it
@@ -36,11 +37,7 @@ extension FileContents {
   /// - Throws: why something of it is lost.
   func flush() throws(VolumeError) {
     writeBack()
-    let lost = condition.withLock {
-      defer { failure = nil }
-      return failure
-    }
-    if let lost { throw lost }
+    if let lost = store.takeFailure(of: file) { throw lost }
   }
 
   /// Writes the dirty windows that have a part of a range.
@@ -58,14 +55,18 @@ extension FileContents {
     if let failed { throw failed }
   }
 
-  /// The same for a range that is the caller's.
+  /// The same for a range that is the caller's. What fails is told to those who flush next, too:
+  /// whoever called may try something else, and succeed.
   ///
   /// - Throws: the first failure; what is behind it was not tried.
   func writeWindowsHeld(_ range: Range<UInt64>) throws(VolumeError) {
     var rest = numbers(ofWindowsIn: range)[...]
     while !rest.isEmpty {
       let some = condition.withLock { first(of: rest) { _ in true } }
-      try write(some)
+      do throws(VolumeError) { try write(some) } catch {
+        noteLost(error)
+        throw error
+      }
       rest = rest.dropFirst(some.count)
     }
   }
@@ -125,13 +126,14 @@ extension FileContents {
     }
     do throws(VolumeError) { try write(found[...], &reservation) } catch {
       guard found.count > 1 else { throw error }
-      var failed: VolumeError?
+      var isLost = false
       for index in found.indices {
         do throws(VolumeError) { try write(found[index...index], &reservation) } catch {
-          failed = failed ?? error
+          isLost = true
         }
       }
-      if let failed { throw failed }
+      // The reason of the first failure, of which others may only be what follows.
+      if isLost { throw error }
     }
   }
 

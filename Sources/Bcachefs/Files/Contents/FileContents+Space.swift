@@ -144,8 +144,9 @@ extension FileContents {
   func punch(_ range: Range<UInt64>) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
-      let size = try clear(range)
-      try engine.setSize(of: file, atLeast: size, time: now)
+      try clear(range)
+      try engine.setSize(of: file, atLeast: 0, time: now)
+      forgetTime()
     }
   }
 
@@ -155,12 +156,13 @@ extension FileContents {
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
-      let size = try clear(range)
+      try clear(range)
       let options = try dataOptions()
       try engine.allocate(
         file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
       if keepsSize {
-        try engine.setSize(of: file, atLeast: size, time: now)
+        try engine.setSize(of: file, atLeast: 0, time: now)
+        forgetTime()
       } else {
         try extend(to: range.upperBound)
       }
@@ -169,24 +171,23 @@ extension FileContents {
 
   /// Zeros a range: whole blocks go, parts are overwritten, and nothing is where the file has
   /// ended. All of the file is the caller's.
-  ///
-  /// - Returns: how long the file has to be on devices, at least: where its last block went before
-  ///   it was written, its size has not been told to anybody.
-  private func clear(_ range: Range<UInt64>) throws(VolumeError) -> UInt64 {
+  private func clear(_ range: Range<UInt64>) throws(VolumeError) {
     let size = shown.size
     let (first, last) = (up(range.lowerBound), down(range.upperBound))
     guard first <= last else {
-      try zeroTail(of: range.lowerBound, upTo: min(range.upperBound, size))
-      return 0
+      return try zeroTail(of: range.lowerBound, upTo: min(range.upperBound, size))
     }
     try zeroTail(of: range.lowerBound, upTo: min(first, size))
     try zeroTail(of: last, upTo: min(range.upperBound, size))
-    guard first < last else { return 0 }
-    // A crash must not show the size, and zeros where data is that came before it.
-    if last >= size { try writeWindowsHeld(0..<first) }
+    guard first < last else { return }
+    if last >= size {
+      // Nobody else would tell the inode how long the file is. A crash must not show that, and
+      // zeros where data is that came before it.
+      try writeWindowsHeld(0..<first)
+      try engine.setSize(of: file, atLeast: size, time: now)
+    }
     dropWindows(first..<last)
     try engine.punch(file, first / 512..<last / 512)
-    return last >= size ? size : 0
   }
 
   // MARK: - Holes

@@ -53,8 +53,6 @@ final class FileContents: @unchecked Sendable {
   /// By their place in the file, counted in windows.
   var windows: [UInt64: ContentWindow] = [:]
   var locks = RangeLocks()
-  /// Why something that was written was lost; who flushes next is told.
-  var failure: VolumeError?
 
   /// - Postcondition: Only `load` may be called yet.
   init(_ file: FileID, _ store: ContentStore) {

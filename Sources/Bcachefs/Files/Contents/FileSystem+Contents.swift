@@ -142,7 +142,8 @@ extension FileSystem {
   ///
   /// - Throws: why something of it was lost since the last time.
   public func writeOut(_ id: FileID) throws(VolumeError) {
-    if let contents = contents.find(id) { try contents.flush() }
+    if let contents = contents.find(id) { return try contents.flush() }
+    if let lost = contents.takeFailure(of: id) { throw lost }
   }
 
   /// The same for all files. What is lost is told to those who flush the files next.
