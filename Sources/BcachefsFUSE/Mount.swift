@@ -108,7 +108,7 @@ public struct Mount: Sendable {
     // Behind the unmount.
     defer { end?.stopListening() }
     defer { unsafe fuse_session_unmount(session) }
-    if let mount = MountEntry.at(directory) { end?.listen(device: mount.device) }
+    if let mount = MountEntry.at(directory) { end?.listen(for: mount) }
     let result = unsafe cfuse_session_loop(session, Self.threads, 0)
     if result < 0 {
       throw MountError(

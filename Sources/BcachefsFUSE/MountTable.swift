@@ -5,72 +5,75 @@ internal import Glibc
 
 /// A mount, as this process sees it.
 public struct MountEntry: Sendable, Equatable {
-  /// `MAJOR:MINOR`.
+  /// `MAJOR:MINOR`; of a mount that is seen in several places it is the same.
   public let device: String
+  /// Where it is.
+  public let directory: String
   /// Such as `fuse.bcachefs`.
   public let type: String
   /// What was named to be mounted.
   public let source: String
+  /// Of a FUSE mount: the user whose process serves it.
+  public let userID: UInt32?
 
   /// Whether a mount of this program.
   public var isServedByUs: Bool { type == "fuse.bcachefs" }
 
   /// The topmost mount at a directory, named as realpath(3) does; nil if there is none.
   public static func at(_ directory: String) -> MountEntry? {
-    let escaped = escaped(directory)
-    return lines().last { $0.count > 4 && $0[4] == escaped }.flatMap(MountEntry.init)
+    // Names are bytes: that two look alike does not count.
+    all.last { $0.directory.utf8.elementsEqual(directory.utf8) }
   }
 
-  /// All mounts.
-  public static var all: [MountEntry] { lines().compactMap(MountEntry.init) }
-
-  /// - Parameter fields: id, parent, device, root, mount point, options, tags..., "-", type,
-  ///   source.
-  private init?(_ fields: [Substring]) {
-    guard let dash = fields.firstIndex(of: "-"), dash > 5, fields.count > dash + 2 else {
-      return nil
-    }
-    device = String(fields[2])
-    type = String(fields[dash + 1])
-    source = Self.unescaped(fields[dash + 2])
+  /// All mounts, in the order in which they were made.
+  public static var all: [MountEntry] {
+    contents(of: "/proc/self/mountinfo").split(separator: 10).compactMap { MountEntry(line: $0) }
   }
 
-  private static func lines() -> [[Substring]] {
-    guard let file = unsafe fopen("/proc/self/mountinfo", "re") else { return [] }
-    defer { unsafe fclose(file) }
-    var text: [UInt8] = []
-    var part = [UInt8](repeating: 0, count: 1 << 16)
-    while true {
-      let count = unsafe fread(&part, 1, part.count, file)
-      guard count > 0 else { break }
-      text += part[..<count]
+  /// - Parameter line: id, parent, device, root, mount point, options, tags, a dash, type, source,
+  ///   and options of all that is mounted.
+  init?(line: ArraySlice<UInt8>) {
+    let fields = line.split(separator: 32)
+    guard let dash = fields.firstIndex(where: { $0.elementsEqual([45]) }), dash > 5,
+      fields.count > dash + 2
+    else { return nil }
+    func text(_ index: Int) -> String {
+      String(decoding: Self.unescaped(fields[index]), as: UTF8.self)
     }
-    return String(decoding: text, as: UTF8.self).split(separator: "\n").map {
-      $0.split(separator: " ")
-    }
+    device = text(2)
+    directory = text(4)
+    type = text(dash + 1)
+    source = text(dash + 2)
+    let options = fields.count > dash + 3 ? text(dash + 3) : ""
+    let user = options.split(separator: ",").first { $0.hasPrefix("user_id=") }
+    userID = user.flatMap { UInt32($0.dropFirst(8)) }
   }
 
   /// Odd bytes are octal there, as in \\040.
-  private static func escaped(_ text: String) -> String {
-    text.utf8.reduce(into: "") { result, byte in
-      switch byte {
-      case 9, 10, 32, 92: result += "\\0" + String(byte, radix: 8)
-      default: result.unicodeScalars.append(Unicode.Scalar(byte))
-      }
-    }
-  }
-
-  private static func unescaped(_ text: Substring) -> String {
+  private static func unescaped(_ text: ArraySlice<UInt8>) -> [UInt8] {
     var bytes: [UInt8] = []
-    var rest = text.utf8
+    var rest = text
     while let byte = rest.popFirst() {
-      if byte == 92, let code = UInt8(String(Substring(rest.prefix(3))), radix: 8) {
-        bytes.append(code)
+      let digits = rest.prefix(3)
+      if byte == 92, digits.count == 3, digits.allSatisfy({ (48...55).contains($0) }) {
+        bytes.append(digits.reduce(0) { $0 &* 8 &+ ($1 - 48) })
         rest = rest.dropFirst(3)
       } else {
         bytes.append(byte)
       }
     }
-    return String(decoding: bytes, as: UTF8.self)
+    return bytes
+  }
+
+  private static func contents(of path: String) -> [UInt8] {
+    guard let file = unsafe fopen(path, "re") else { return [] }
+    defer { unsafe fclose(file) }
+    var bytes: [UInt8] = []
+    var part = [UInt8](repeating: 0, count: 1 << 16)
+    while true {
+      let count = unsafe fread(&part, 1, part.count, file)
+      guard count > 0 else { return bytes }
+      bytes += part[..<count]
+    }
   }
 }

@@ -44,35 +44,62 @@ public struct Unmounting: Sendable, Equatable {
 
   /// Unmounts, and waits.
   ///
+  /// - Parameter remark: Called with what whoever waits should know.
   /// - Throws: `.usage` if no volume is mounted there; `.mount` if the kernel does not let go, or
-  ///   the volume could not be closed.
-  public func run() throws(MountError) {
-    guard let real = unsafe realpath(directory, nil) else {
-      throw MountError(.usage, "\(directory): \(Self.text(errno))")
-    }
-    let path = unsafe String(cString: real)
-    unsafe free(real)
+  ///   something went wrong when the volume was closed.
+  public func run(remark: (String) -> Void) throws(MountError) {
+    let path = try realPath()
     guard let mount = MountEntry.at(path) else {
       throw MountError(.usage, "\(directory): nothing is mounted there")
     }
     guard mount.isServedByUs || mount.type == "bcachefs" else {
       throw MountError(.usage, "\(directory): that is no volume, but of type \(mount.type)")
     }
-    let waiter = mount.isServedByUs && !isLazy ? MountWaiter(device: mount.device) : nil
+    let isWaitedFor = mount.isServedByUs && !isLazy
+    let waiter = isWaitedFor ? MountWaiter(mount) : nil
     try unmount(path)
-    switch waiter?.wait() {
+    guard isWaitedFor, !MountEntry.all.contains(where: { $0.device == mount.device }) else {
+      return
+    }
+    guard let waiter else {
+      remark(
+        "\(directory): unmounted, but its process does not answer: whether the volume is closed is "
+          + "not known")
+      return
+    }
+    try wait(waiter, remark)
+  }
+
+  private static let patienceMilliseconds: Int32 = 10_000
+
+  private func wait(_ waiter: MountWaiter, _ remark: (String) -> Void) throws(MountError) {
+    var outcome = waiter.wait(milliseconds: Self.patienceMilliseconds)
+    if outcome == nil {
+      remark(
+        "\(directory): unmounted; waiting until all is written (or until others who still see the "
+          + "mount, as containers may, let go of it)")
+      while outcome == nil { outcome = waiter.wait(milliseconds: Self.patienceMilliseconds) }
+    }
+    switch outcome {
     case nil, .closed: return
-    case .failed(let why):
-      throw MountError(
-        .mount,
-        "\(directory): unmounted, but the volume could not be closed, and is as after a "
-          + "crash: \(why)")
+    case .failed(let what): throw MountError(.mount, "\(directory): unmounted, but \(what)")
     case .crashed:
       throw MountError(
         .mount,
-        "\(directory): unmounted, but the process that served it ended before the volume "
-          + "was closed: it is as after a crash")
+        "\(directory): unmounted, but the process that served it ended before the volume was "
+          + "closed: it is as after a crash")
     }
+  }
+
+  /// A slash at the end would ask the mount.
+  private func realPath() throws(MountError) -> String {
+    var name = Substring(directory)
+    while name.count > 1, name.hasSuffix("/") { name.removeLast() }
+    guard let real = unsafe realpath(String(name), nil) else {
+      throw MountError(.usage, "\(directory): \(Self.text(errno))")
+    }
+    defer { unsafe free(real) }
+    return unsafe String(cString: real)
   }
 
   private func unmount(_ path: String) throws(MountError) {

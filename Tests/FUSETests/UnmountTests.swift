@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 // Unmounting: it is over when the volume is closed, and whoever waits learns how that went.
 
-internal import BcachefsFUSE
 internal import TestSupport
 internal import Testing
+
+@testable internal import BcachefsFUSE
 
 @Suite(.serialized, .enabled(if: FUSESupport.isAvailable, "\(FUSESupport.missing)"))
 struct UnmountTests {
@@ -79,6 +80,56 @@ struct UnmountTests {
       """)
     // In the whole suite others mount meanwhile.
     #expect(result.text.hasSuffix("0\nfree\n"), "\(result.text)\(result.standardError)")
+  }
+
+  @Test(.enabled(if: FUSESupport.isRoot, "only root binds"))
+  func whatIsMountedElsewhereTooIsNotWaitedFor() throws {
+    let result = try withMount(
+      """
+      cd /; folder=$(dirname "$IMAGE"); mkdir "$folder/bound"; mount --bind "$MOUNT" "$folder/bound"
+      timeout 20 "$BCACHEFS" umount "$folder/bound/"; echo $?
+      kill -0 $server && echo alive
+      timeout 60 "$BCACHEFS" umount "$MOUNT"; echo $?
+      flock -n "$IMAGE" true && echo free
+      """)
+    #expect(result.text == "0\nalive\n0\nfree\n", "\(result.standardError)")
+  }
+
+  @Test func namesOfAnyBytesAndSlashesAreFound() throws {
+    let result = try withMount(
+      #"""
+      cd /; "$BCACHEFS" umount "$MOUNT"
+      strange="$(dirname "$IMAGE")/Gemälde \134 é	x"; mkdir "$strange"
+      "$BCACHEFS" mount "$IMAGE" "$strange" && echo a >"$strange/a"
+      "$BCACHEFS" umount "$strange///"; echo $?
+      flock -n "$IMAGE" true && echo free
+      """#)
+    #expect(result.text == "0\nfree\n", "\(result.standardError)")
+  }
+
+  /// Each that fails leaves a connection behind.
+  @Test func whoFailsToUnmountManyTimesStillCan() throws {
+    let result = try withMount(
+      """
+      exec 9>open; cd /
+      for i in $(seq 150); do timeout 20 "$BCACHEFS" umount "$MOUNT" 2>/dev/null; echo $?; done | uniq
+      exec 9>&-
+      timeout 60 "$BCACHEFS" umount "$MOUNT"; echo $?
+      flock -n "$IMAGE" true && echo free
+      """)
+    #expect(result.text == "32\n0\nfree\n", "\(result.standardError)")
+  }
+
+  @Test func linesOfMountinfoAreTakenApart() {
+    let line =
+      #"36 35 0:47 / /mnt/a\040b\134c rw,noatime shared:1 master:2 - fuse.bcachefs /dev/sdb:/x\011y "#
+      + "rw,user_id=1000,group_id=1000"
+    let entry = MountEntry(line: Array(line.utf8)[...])
+    #expect(entry?.device == "0:47" && entry?.type == "fuse.bcachefs" && entry?.userID == 1000)
+    #expect(entry?.directory == #"/mnt/a b\c"# && entry?.source == "/dev/sdb:/x\ty")
+    for wrong in ["", "36 35 0:47 / /mnt rw", "36 35 0:47 / /mnt rw - fuse"] {
+      #expect(MountEntry(line: Array(wrong.utf8)[...]) == nil)
+    }
   }
 
   @Test func refusalsNameTheirReason() throws {

@@ -201,12 +201,19 @@ enum MountRun {
     } catch {
       failure = error
     }
+    // What is lost is one thing, a volume that is not closed another.
+    var lost: VolumeError?
+    do throws(VolumeError) { try system.sync() } catch { lost = error }
     do throws(VolumeError) {
       try system.close()
-      end.tell(nil)
+      if let lost {
+        log.add("the volume is closed, but something that was written is lost: \(lost)")
+        failure = failure ?? lost
+      }
+      end.tell(lost.map { "something that was written is lost: \($0)" })
     } catch {
       log.add("the volume could not be closed, and is as after a crash: \(error)")
-      end.tell("\(error)")
+      end.tell("the volume could not be closed, and is as after a crash: \(error)")
       failure = failure ?? error
     }
     if let failure { throw failure }

@@ -66,7 +66,9 @@ enum UmountCommand {
   private static func finish(_ all: [Unmounting]) -> Never {
     var code: Int32 = 0
     for one in all {
-      do throws(MountError) { try one.run() } catch {
+      do throws(MountError) {
+        try one.run { Output.remark(spec.name, $0) }
+      } catch {
         Output.remark(spec.name, "\(error)")
         code = error.exitCode
       }
