@@ -99,7 +99,7 @@ struct UnmountTests {
     let result = try withMount(
       #"""
       cd /; "$BCACHEFS" umount "$MOUNT"
-      strange="$(dirname "$IMAGE")/Gemälde \134 é	x"; mkdir "$strange"
+      strange="$(dirname "$IMAGE")/Gem\#u{e4}lde \134 e\#u{301}\#tx"; mkdir "$strange"
       "$BCACHEFS" mount "$IMAGE" "$strange" && echo a >"$strange/a"
       "$BCACHEFS" umount "$strange///"; echo $?
       flock -n "$IMAGE" true && echo free
@@ -112,7 +112,9 @@ struct UnmountTests {
     let result = try withMount(
       """
       exec 9>open; cd /
-      for i in $(seq 150); do timeout 20 "$BCACHEFS" umount "$MOUNT" 2>/dev/null; echo $?; done | uniq
+      for i in $(seq 150); do
+        timeout 20 "$BCACHEFS" umount "$MOUNT" 2>/dev/null; echo $?
+      done | uniq
       exec 9>&-
       timeout 60 "$BCACHEFS" umount "$MOUNT"; echo $?
       flock -n "$IMAGE" true && echo free
@@ -122,8 +124,8 @@ struct UnmountTests {
 
   @Test func linesOfMountinfoAreTakenApart() {
     let line =
-      #"36 35 0:47 / /mnt/a\040b\134c rw,noatime shared:1 master:2 - fuse.bcachefs /dev/sdb:/x\011y "#
-      + "rw,user_id=1000,group_id=1000"
+      #"36 35 0:47 / /mnt/a\040b\134c rw,noatime shared:1 master:2 - "#
+      + #"fuse.bcachefs /dev/sdb:/x\011y rw,user_id=1000,group_id=1000"#
     let entry = MountEntry(line: Array(line.utf8)[...])
     #expect(entry?.device == "0:47" && entry?.type == "fuse.bcachefs" && entry?.userID == 1000)
     #expect(entry?.directory == #"/mnt/a b\c"# && entry?.source == "/dev/sdb:/x\ty")

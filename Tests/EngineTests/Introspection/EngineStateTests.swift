@@ -345,8 +345,11 @@ internal import Testing
         }
         defer { left.wrappingSubtract(1, ordering: .releasing) }
         var random = SplitMix64(seed: UInt64(thread))
-        for _ in 0..<4000 {
+        var step = 0
+        // However fast they are: until somebody was seen.
+        while step < 4000 || nodes.load(ordering: .relaxed) == 0 && step < 1_000_000 {
           try put(engine, random.next() % 20_000, thread == 0 ? "test_one" : "test_others")
+          step += 1
         }
       } catch {
         Issue.record("\(error)")
