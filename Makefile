@@ -2,9 +2,12 @@
 # Every target does its own set-up. `make` alone says what there is.
 
 PREFIX ?= /usr/local
-# Tests are always built with the internal checks on, so that `make check` and `make test` share
-# one build.
+# Tests are always built with the internal checks on. `make test` builds them for looking for faults;
+# where all of them run, and for long, they are optimised, with assertions and exclusivity checked:
+# a third of the time.
 TEST_FLAGS = -Xswiftc -DBCACHEFS_INTERNAL_CHECKS
+OPTIMISED_FLAGS = -c release --scratch-path .build-tests -Xswiftc -enable-testing \
+  -Xswiftc -assert-config -Xswiftc Debug -Xswiftc -enforce-exclusivity=checked $(TEST_FLAGS)
 SWIFT_SOURCES = Sources Tests Examples $(wildcard Benchmarks/Sources Benchmarks/Package.swift) Package.swift
 FORMAT_FLAGS = --configuration .swift-format --parallel --recursive
 
@@ -13,7 +16,7 @@ FORMAT_FLAGS = --configuration .swift-format --parallel --recursive
 help:
 	@echo "make demo          build a volume from a real directory and look at it"
 	@echo "make test          all tests (debug, internal checks on)"
-	@echo "make check         format, tests, release build, hot paths, fuzz smoke: before a commit"
+	@echo "make check         format, tests (optimised, all checks on), release build, hot paths, fuzz smoke"
 	@echo "make bench         benchmarks, beside mke2fs, mksquashfs, tar, LMDB, passthrough_ll, ..."
 	@echo "make test-kernel   tests against the real Linux driver; builds that kernel once (10 min)"
 	@echo "make test-engine-long  millions of transactions, 100,000 crashes (an hour or two; optimised)"
@@ -32,7 +35,8 @@ demo: setup
 test: setup
 	@scripts/run-tests $(TEST_FLAGS)
 
-check: setup format-check test
+check: setup format-check
+	@scripts/run-tests $(OPTIMISED_FLAGS)
 	swift build -c release
 	@scripts/hot-path-check
 	.build/release/bcachefs-fuzz smoke
@@ -51,13 +55,11 @@ test-kernel: setup
 LONG_TESTS ?= TransactionModelTests EngineCrashTests SuperblockCrashTests LiveEngineTests \
   FileModelTests FileThreadTests FileCrashTests FileContentsTests ContentCrashTests \
   FilledVolumeTests MountTurnsTests ExerciseTests
-LONG_FLAGS = -c release --scratch-path .build-long -Xswiftc -enable-testing \
-  -Xswiftc -assert-config -Xswiftc Debug $(TEST_FLAGS)
 test-engine-long: setup
-	swift build --build-tests $(LONG_FLAGS)
+	swift build --build-tests $(OPTIMISED_FLAGS)
 	@for suite in $(LONG_TESTS); do \
 	  echo "== $$suite"; \
-	  BCACHEFS_TEST_LONG=1 scripts/run-tests --skip-build $(LONG_FLAGS) --filter "$$suite" || exit 1; \
+	  BCACHEFS_TEST_LONG=1 scripts/run-tests --skip-build $(OPTIMISED_FLAGS) --filter "$$suite" || exit 1; \
 	done
 
 # Optimised, and with assertions: loads that release builds do not check are checked here.
