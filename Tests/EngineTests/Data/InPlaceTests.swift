@@ -390,8 +390,14 @@ internal import Testing
         let mover = ExtentMover(files.engine)
         while left.load(ordering: .sequentiallyConsistent) > 0 {
           for file in written.withLock({ $0.map(\.id) }) {
-            let count = try Self.evacuate(file, files, mover)
-            moved.wrappingAdd(count, ordering: .relaxed)
+            do throws(VolumeError) {
+              let count = try Self.evacuate(file, files, mover)
+              moved.wrappingAdd(count, ordering: .relaxed)
+            } catch {
+              // Who moves data makes no room. It is quick: all buckets wait for the journal.
+              guard error.code == .noSpace else { throw error }
+              try files.engine.freeWhatWasReplaced()
+            }
           }
         }
       } catch {
