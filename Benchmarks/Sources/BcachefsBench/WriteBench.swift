@@ -112,6 +112,10 @@ struct WriteBench {
           continue
         }
         let seconds = results[index].map { $0[step] }
+        guard !seconds.contains(where: \.isNaN) else {
+          print(Comparison.row("  \(name)", "failed"))
+          continue
+        }
         let ratios = zip(seconds, results[0]).map { $0 / $1[step] }
         print(
           Comparison.row(

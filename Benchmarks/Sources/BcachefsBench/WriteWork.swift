@@ -38,17 +38,17 @@ struct WriteWork {
   let smallBytes = 2048
   let durableWrites: Int
 
-  /// Seconds of each step; nil where one fails.
-  func run(in folder: String) -> [Double]? {
+  /// Seconds of each step; no number from the first on that fails.
+  func run(in folder: String) -> [Double] {
     var result: [Double] = []
     for step in Step.allCases {
       let start = Clocks.system.monotonicNanoseconds()
-      guard run(step, folder) else { return nil }
+      guard run(step, folder) else { break }
       result.append(Double(Clocks.system.monotonicNanoseconds() - start) / 1e9)
       // What one step left to be written is not the next one's.
       if step != .status && step != .read { sync() }
     }
-    return result
+    return result + [Double](repeating: .nan, count: Step.allCases.count - result.count)
   }
 
   private func run(_ step: Step, _ folder: String) -> Bool {
