@@ -38,13 +38,8 @@ internal import Testing
 
   @Test func aNodeThatCannotBeReadCostsOnlyWhatItsExtentsWere() throws {
     let volume = try OpenFileSystem()
-    var files = try volume.open()
-    var file = StampedFile(try files.makeFile("file"), sectorCount: Self.sparseSectors)
-    for block in Self.scattered(2000, of: Self.sparseSectors) { try file.write(block, files) }
-    try files.close()
-    let damaged = try #require(try leaf(of: volume))
-    files = try volume.open()
-    volume.device.setFaults([SimulatedFaultRule(.readError, bytes: damaged.bytes)])
+    let (files, made, damaged) = try openDamaged(volume)
+    var file = made
     let blocks = Self.scattered(100, of: Self.sparseSectors, seed: 2)
     let lost = blocks.filter { damaged.sectors.overlaps($0) }
     #expect(!lost.isEmpty && lost.count < blocks.count / 2)
@@ -70,13 +65,8 @@ internal import Testing
   /// Others than fsync may have things written first, and go on.
   @Test func whatIsLostOnTheWayIsToldToWhoFlushes() throws {
     let volume = try OpenFileSystem()
-    var files = try volume.open()
-    var file = StampedFile(try files.makeFile("file"), sectorCount: Self.sparseSectors)
-    for block in Self.scattered(2000, of: Self.sparseSectors) { try file.write(block, files) }
-    try files.close()
-    let damaged = try #require(try leaf(of: volume))
-    files = try volume.open()
-    volume.device.setFaults([SimulatedFaultRule(.readError, bytes: damaged.bytes)])
+    let (files, made, damaged) = try openDamaged(volume)
+    var file = made
     let first = (damaged.sectors.lowerBound / 8 + 1) * 8
     try file.write(first..<first + 8, files)
     let bytes = UInt64(first * 512)
@@ -92,6 +82,20 @@ internal import Testing
     }
     try files.fsync(file.id)
     try volume.letGo(files)
+  }
+
+  /// A file with extents in several leaves, of which one cannot be read from now on.
+  private func openDamaged(
+    _ volume: OpenFileSystem
+  ) throws -> (FileSystem, StampedFile, (sectors: Range<Int>, bytes: Range<UInt64>)) {
+    let files = try volume.open()
+    var file = StampedFile(try files.makeFile("file"), sectorCount: Self.sparseSectors)
+    for block in Self.scattered(2000, of: Self.sparseSectors) { try file.write(block, files) }
+    try files.close()
+    let damaged = try #require(try leaf(of: volume))
+    let again = try volume.open()
+    volume.device.setFaults([SimulatedFaultRule(.readError, bytes: damaged.bytes)])
+    return (again, file, damaged)
   }
 
   /// Blocks in no order, each of them once.
