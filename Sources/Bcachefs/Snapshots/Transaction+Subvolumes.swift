@@ -219,7 +219,7 @@ extension Transaction {
   private func repointRoots(
     of subvolume: Subvolume, _ id: UInt32
   ) throws(TransactionError) -> Bool {
-    var left = keysAtOnce(engine.journal.reservationMax / (2 * Self.wordsOfRoot), Self.wordsOfRoot)
+    var left = rootsAtOnce
     for version in try rootVersions(above: subvolume, id) {
       let others = engine.snapshots.withLock { $0.subvolumes(below: version.snapshot) }
       for other in others where other != id {
@@ -235,6 +235,11 @@ extension Transaction {
       }
     }
     return false
+  }
+
+  /// So many versions of a root go in one transaction.
+  private var rootsAtOnce: Int {
+    keysAtOnce(engine.journal.reservationMax / (2 * Self.wordsOfRoot), Self.wordsOfRoot)
   }
 
   /// What the inode of a root takes, at most.
@@ -254,15 +259,42 @@ extension Transaction {
     return hasMore
   }
 
-  /// Has the versions of a root that are kept for snapshots of its subvolume point to where its
-  /// name is now, as the subvolume's own does.
-  func repointRoots(like root: Inode, _ snapshot: UInt32) throws(TransactionError) {
+  /// Has versions of a root that are kept for snapshots of its subvolume point to where its name is
+  /// now, as the subvolume's own does: as many as go beside a rename. Nobody sees those that do not
+  /// but a check.
+  ///
+  /// - Returns: Whether there are more of them: `repointMoreRoots` is to follow.
+  func repointRoots(like root: Inode, _ snapshot: UInt32) throws(TransactionError) -> Bool {
+    try repointRoots(like: root, snapshot, atMost: rootsAtOnce / 2)
+  }
+
+  private func repointRoots(
+    like root: Inode, _ snapshot: UInt32, atMost limit: Int
+  ) throws(TransactionError) -> Bool {
+    var left = limit
     let subvolume = Subvolume(snapshot: snapshot, inode: root.number)
     for version in try rootVersions(above: subvolume, root.subvolume) {
       var changed = version
       changed.takePlace(of: root)
+      if changed.hasPlace(of: version) { continue }
+      if left == 0 { return true }
       put(changed, version.snapshot)
+      left -= 1
     }
+    return false
+  }
+
+  /// Does what a rename of a subvolume left to be done, a part of it, and commits.
+  ///
+  /// - Returns: Whether there is more.
+  func repointMoreRoots(of id: UInt32) throws(TransactionError) -> Bool {
+    guard let subvolume = try storedSubvolume(id, .intent), !subvolume.isUnlinked else {
+      return false
+    }
+    let root = try inode(subvolume.inode, subvolume.snapshot, .intent)
+    let hasMore = try repointRoots(like: root, subvolume.snapshot, atMost: rootsAtOnce)
+    try commit()
+    return hasMore
   }
 
   /// The versions of a subvolume's root in nodes above its own that say that they are its.
@@ -325,5 +357,12 @@ extension Inode {
     parentSubvolume = other.parentSubvolume
     directory = other.directory
     directoryOffset = other.directoryOffset
+  }
+
+  /// Whether it says of which subvolume it is the root, and where that one's name is, as another
+  /// does.
+  fileprivate func hasPlace(of other: Inode) -> Bool {
+    subvolume == other.subvolume && parentSubvolume == other.parentSubvolume
+      && directory == other.directory && directoryOffset == other.directoryOffset
   }
 }

@@ -79,4 +79,28 @@ internal import Testing
     }
     try again.close()
   }
+
+  @Test func aSubvolumeOfManySnapshotsIsRenamed() throws {
+    let devices = try Self.volume.format()
+    let files = FileSystem(try Self.volume.engine(on: devices).engine)
+    let creation = FileCreation(.directory, permissions: 0o755)
+    let source = try files.createSubvolume(Array("source".utf8), in: files.root, creation).id
+    let other = try files.createSubvolume(Array("other".utf8), in: files.root, creation).id
+    for number in 0..<60 {
+      for (id, name) in [(source, "s"), (other, "o")] {
+        _ = try files.makeFile("file \(number)", in: id)
+        _ = try files.createSnapshot(
+          of: id.subvolume, as: Array("\(name) \(number)".utf8), in: files.root)
+      }
+    }
+    let folder = try files.create(Array("folder".utf8), in: files.root, creation).id
+    try files.rename(
+      Array("source".utf8), in: files.root, to: Array("renamed".utf8), in: folder)
+    try files.rename(
+      Array("renamed".utf8), in: folder, to: Array("other".utf8), in: files.root, .exchange)
+    #expect(try files.lookup(Array("other".utf8), in: files.root).id == source)
+    #expect(try files.lookup(Array("renamed".utf8), in: folder).id == other)
+    try files.close()
+    try Self.volume.expectSound(devices, "closed", ofFiles: true)
+  }
 }

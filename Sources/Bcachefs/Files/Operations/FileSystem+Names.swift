@@ -218,13 +218,28 @@ extension FileSystem {
       NamedPlace(parent: parent, name: name), NamedPlace(parent: newParent, name: newName)
     )
     if !flags.contains(.noReplace) { try flushBeforeReplace(new, by: old) }
-    let removed = try engine.run("rename", quotas: quotas) {
+    let outcome = try engine.run("rename", quotas: quotas) {
       (transaction) throws(TransactionError) in
-      let removed = try transaction.rename(old, to: new, flags, whiteout: whiteout, setting)
+      let outcome = try transaction.rename(old, to: new, flags, whiteout: whiteout, setting)
       try transaction.commit()
-      return removed
+      return outcome
     }
-    try settle(removed)
+    for subvolume in outcome.subvolumesBehind { finishRename(of: subvolume) }
+    try settle(outcome.removed)
+  }
+
+  /// What is left to be done of a rename that happened: that it cannot be done is no failure of it.
+  private func finishRename(of subvolume: UInt32) {
+    do throws(VolumeError) {
+      while try engine.run(
+        "subvolume_repoint",
+        { (transaction) throws(TransactionError) in
+          try transaction.repointMoreRoots(of: subvolume)
+        })
+      {}
+    } catch {
+      // Versions that point to the old name are only what a check speaks of.
+    }
   }
 }
 

@@ -27,6 +27,14 @@ struct NamedPlace {
   let name: [UInt8]
 }
 
+/// What became of a rename.
+struct RenameOutcome {
+  /// What had the new name, and lost it.
+  var removed: RemovedName?
+  /// Subvolumes of whose roots `repointMoreRoots` is to change more versions.
+  var subvolumesBehind: [UInt32] = []
+}
+
 extension Transaction {
   /// A name with what it leads to.
   private struct Side {
@@ -35,6 +43,8 @@ extension Transaction {
     /// The snapshot that the file is changed in.
     let snapshot: UInt32
     var inode: Inode
+    /// Whether more versions of a subvolume's root are to point to the new name than go at once.
+    var hasRootsBehind = false
 
     var isDirectory: Bool { inode.isDirectory }
     var isSubvolume: Bool { inode.subvolume != 0 }
@@ -57,26 +67,29 @@ extension Transaction {
   /// Renames a file.
   ///
   /// - Parameter whiteout: Of the whiteout that is to take the old name, with `.whiteout`.
-  /// - Returns: what had the new name before, and lost it; nil if nothing had.
+  /// - Returns: what had the new name before, and lost it, and what is left to be done.
   /// - Throws: `.notFound`, `.exists`, `.notADirectory`, `.isADirectory`, `.notEmpty`, `.loop`,
   ///   `.crossSubvolume`, `.notPermitted`, `.invalid` for flags that contradict each other, and
   ///   what `directoryToChange` throws.
   func rename(
     _ old: NamedPlace, to new: NamedPlace, _ flags: RenameFlags, whiteout: FileCreation,
     _ setting: OperationSetting
-  ) throws(TransactionError) -> RemovedName? {
+  ) throws(TransactionError) -> RenameOutcome {
     try FileName.check(new.name)
     guard !flags.contains(.exchange) || flags == .exchange else {
       throw .failed(VolumeError(.invalid))
     }
-    guard var renaming = try renaming(old, new, flags) else { return nil }
+    guard var renaming = try renaming(old, new, flags) else { return RenameOutcome() }
     try check(renaming)
     try inheritOptions(&renaming)
     try moveNames(&renaming, old.name, new.name)
     try countLinks(&renaming)
     let removed = try put(&renaming, setting)
     if flags.contains(.whiteout) { _ = try create(old.name, in: old.parent, whiteout, setting) }
-    return removed
+    let subvolumes = [renaming.source, renaming.target].compactMap { side in
+      side.flatMap { $0.hasRootsBehind ? $0.id.subvolume : nil }
+    }
+    return RenameOutcome(removed: removed, subvolumesBehind: subvolumes)
   }
 
   /// Finds both names.
@@ -276,7 +289,7 @@ extension Transaction {
     guard side.isSubvolume else { return }
     let isMoved = side.inode.parentSubvolume != directory.id.subvolume
     side.inode.parentSubvolume = directory.id.subvolume
-    try repointRoots(like: side.inode, side.snapshot)
+    side.hasRootsBehind = try repointRoots(like: side.inode, side.snapshot)
     guard isMoved else { return }
     guard var subvolume = try storedSubvolume(side.id.subvolume, .intent) else {
       throw .failed(VolumeError(.notFound))
