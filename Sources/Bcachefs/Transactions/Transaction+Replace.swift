@@ -327,13 +327,6 @@ extension LiveNode {
     }
   }
 
-  /// Whether one node takes the keys of both, and room for more: where one is empty, others will
-  /// hardly come soon.
-  fileprivate func fits(with next: LiveNode) -> Bool {
-    let limit = liveWords == 0 || next.liveWords == 0 ? 2 * mergeWords : mergeWords
-    return liveWords + next.liveWords <= limit
-  }
-
   fileprivate func removePointer(_ position: BPos) {
     unsafe put(BKey(type: .deleted, position: position), nil)
   }

@@ -179,6 +179,61 @@ internal import Testing
     #expect(try merged.read() == model.keys)
   }
 
+  /// Keys that are narrow beside each other are wide where they share a format with others that lie
+  /// far away, or only with where these begin.
+  @Test(arguments: [0, 1, 7, 200], [0, 1, 3])
+  func neighboursThatFitOneNodeFillOne(countOfLeft: Int, valueWords: Int) throws {
+    let middle = BPos(1 << 50, .max - 4097, .max)
+    let left = packedNode(
+      (0..<countOfLeft).map { BPos(1 + UInt64($0) << 30, UInt64($0) << 55, 0) }, valueWords,
+      from: .min, to: middle)
+    let ofRight = (0..<4096).map { BPos(1 << 50, .max - 4096 + UInt64($0), .max) }
+    let behind = try #require(middle.successor)
+    let wordsOfKey = packedNode(ofRight.prefix(1), valueWords, from: behind, to: ofRight[4095])
+      .liveWords
+    var joined = 0
+    for share in 1...10 {
+      let right = packedNode(
+        ofRight.prefix(left.splitWords * share / 10 / wordsOfKey), valueWords,
+        from: behind, to: ofRight[4095])
+      guard left.fits(with: right) else { continue }
+      joined += 1
+      let whole = LiveNode(nodeBytes: Self.parameters.nodeBytes)
+      whole.fill(
+        from: [left, right].map { ($0, ($0.index.start, $0.index.end)) },
+        minKey: .min, maxKey: ofRight[4095], sequence: 3)
+      whole.check()
+      #expect(whole.liveWords <= whole.splitWords)
+      let keys = Model(node: left, keys: [:], seed: 1).shown().merging(
+        Model(node: right, keys: [:], seed: 1).shown()) { $1 }
+      var merged = Model(node: whole, keys: keys, seed: 1)
+      #expect(merged.shown() == keys)
+      try merged.write()
+      #expect(try merged.read() == keys)
+    }
+    #expect(joined > 0)
+    // What is empty is joined with what is not larger by that.
+    if countOfLeft == 0 { #expect(joined == 10) }
+  }
+
+  /// A node with keys in the format that suits them.
+  private func packedNode(
+    _ positions: some Sequence<BPos>, _ valueWords: Int, from minKey: BPos, to maxKey: BPos
+  ) -> LiveNode {
+    let loose = LiveNode(nodeBytes: 1 << 20)
+    loose.becomeEmpty(.xattrs, level: 0, sequence: 1)
+    for position in positions {
+      let key = BKey(type: .cookie, position: position, valueU64s: valueWords)
+      let value = [UInt64](repeating: position.offset, count: valueWords)
+      unsafe value.withUnsafeBytes { unsafe loose.put(key, $0.baseAddress) }
+    }
+    let node = LiveNode(nodeBytes: Self.parameters.nodeBytes)
+    node.fill(
+      from: [(loose, (loose.index.start, loose.index.end))], minKey: minKey, maxKey: maxKey,
+      sequence: 2)
+    return node
+  }
+
   @Test func keysInOrderFillTheirChunks() throws {
     var model = Model(seed: 1)
     for offset in 0..<640 { model.put(BPos(7, UInt64(offset)), [1]) }

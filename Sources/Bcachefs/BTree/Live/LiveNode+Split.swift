@@ -7,7 +7,8 @@
 //   2. Two halves are cut by words. Whoever inserts at the end inserts there again: then the left
 //      one keeps nearly all.
 //   3. Each new node gets the narrowest format for its keys; where that would be too large (a few
-//      wide keys among narrow ones), the old one is kept.
+//      wide keys among narrow ones), the old one is kept, or that of the larger of two. Neighbours
+//      whose keys have grown too large in one format for one node stay two.
 // Invariants
 //   (1) New nodes cover exactly what the old ones covered, without gap or overlap.
 //   (2) A new node has room for what is inserted next.
@@ -76,6 +77,19 @@ extension LiveNode {
     return result
   }
 
+  /// Whether one node takes the keys of both, and room for more: where one is empty, others will
+  /// hardly come soon.
+  ///
+  /// - Precondition: both at least intent-locked; `next` is the one behind this one.
+  func fits(with next: LiveNode) -> Bool {
+    let limit = liveWords == 0 || next.liveWords == 0 ? 2 * mergeWords : mergeWords
+    guard liveWords + next.liveWords <= limit else { return false }
+    let format = LiveNode.bestFormat(
+      for: [self, next].map { ($0, ($0.index.start, $0.index.end)) },
+      minKey: minKey, maxKey: next.maxKey)
+    return format.words <= splitWords
+  }
+
   /// Becomes a new node with the keys that show in `sources`, in order, between two slots of the
   /// first and the last of them.
   ///
@@ -94,7 +108,7 @@ extension LiveNode {
     writtenBytes = 0
     pointer = NodePointer()
     wordsWhenMerged = .max
-    let (format, words, count) = bestFormat(for: sources)
+    let (format, words, count) = Self.bestFormat(for: sources, minKey: minKey, maxKey: maxKey)
     reset(words: words + 512, expectedKeys: count)
     setFormat(format)
     for (node, slots) in sources {
@@ -109,29 +123,37 @@ extension LiveNode {
     expensiveCheck { check() }
   }
 
-  private func bestFormat(
-    for sources: [(node: LiveNode, slots: (IndexSlot, IndexSlot))]
+  /// The format that keys are to have together, and the most words that they then have.
+  private static func bestFormat(
+    for sources: [(node: LiveNode, slots: (IndexSlot, IndexSlot))], minKey: BPos, maxKey: BPos
   ) -> (BKeyFormat, words: Int, count: Int) {
     var range = BKeyFormatRange()
     range.add(minKey)
     range.add(maxKey)
-    var valueWords = 0
-    var oldWords = 0
-    var count = 0
+    var (valueWords, unpackedWords, count) = (0, 0, 0)
+    var largest = (format: sources[0].node.format, words: 0, unpackedWords: 0)
     for (node, slots) in sources {
+      var (ownWords, ownUnpackedWords) = (0, 0)
       var slot = node.firstVisible(from: slots.0)
       while let here = slot, here != slots.1 {
         let key = node.view(at: here).key
         range.add(key)
         valueWords += key.valueU64s
-        oldWords += node.words(of: node.index[here])
+        ownWords += node.words(of: node.index[here])
+        ownUnpackedWords += Int(key.u64s)
         count += 1
         slot = node.firstVisible(from: node.index.after(here))
       }
+      unpackedWords += ownUnpackedWords
+      if ownWords > largest.words { largest = (node.format, ownWords, ownUnpackedWords) }
     }
     let best = range.format()
     let words = valueWords + count * Int(best.keyU64s)
-    if words <= max(oldWords, splitWords) { return (best, words, count) }
-    return (sources[0].node.format, oldWords + count * BKey.headerU64s, count)
+    // Those of the others may not pack in it.
+    let wordsInLargest = largest.words + unpackedWords - largest.unpackedWords
+    if words <= sources[0].node.splitWords || words <= wordsInLargest {
+      return (best, words, count)
+    }
+    return (largest.format, wordsInLargest, count)
   }
 }
