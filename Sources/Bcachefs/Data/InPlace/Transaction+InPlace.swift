@@ -179,7 +179,7 @@ extension Transaction {
     inode.snapshot = snapshot
     let size = min(sector * 512, change.size)
     if size > inode.size, !inode.flags.contains(.sizeDirty) { inode.size = size }
-    if let time = change.time { (inode.mtime, inode.ctime) = (time, time) }
+    if let time = change.time { inode.noteWritten(at: time) }
     put(inode, snapshot)
     try commit()
   }

@@ -29,7 +29,7 @@ extension Engine {
       (transaction) throws(TransactionError) -> BPos? in
       var (snapshot, inode) = try transaction.inodeToChange(file)
       inode.snapshot = snapshot
-      (inode.mtime, inode.ctime) = (time, time)
+      inode.noteWritten(at: time)
       let logged = try transaction.cutOff(&inode, file, to: size)
       transaction.put(inode, snapshot)
       try transaction.commit()
@@ -53,7 +53,7 @@ extension Engine {
     try run("set_size") { (transaction) throws(TransactionError) in
       var (snapshot, inode) = try transaction.inodeToChange(file)
       inode.size = max(inode.size, size)
-      (inode.mtime, inode.ctime) = (time, time)
+      inode.noteWritten(at: time)
       transaction.put(inode, snapshot)
       try transaction.commit()
     }

@@ -142,17 +142,17 @@ extension FileContents {
   ) throws(VolumeError) {
     guard some.contains(where: { !$0.1.dirty.isEmpty }) else { return }
     let options = try dataOptions()
-    let (size, time) = shown
-    try store.withWriter { (writer) throws(VolumeError) in
-      writer.beginGathering()
-      for (number, window) in some { gather(window, number, writer) }
-      try writer.writeGathered(
-        FileWrite(file: file, options: options, change: InodeChange(size: size, time: time)),
-        &reservation)
+    try writingTime { (size, time) throws(VolumeError) in
+      try store.withWriter { (writer) throws(VolumeError) in
+        writer.beginGathering()
+        for (number, window) in some { gather(window, number, writer) }
+        try writer.writeGathered(
+          FileWrite(file: file, options: options, change: InodeChange(size: size, time: time)),
+          &reservation)
+      }
     }
     condition.withLock {
       for (_, window) in some { window.dirty = BlockSet() }
-      if self.time == time { self.time = nil }
     }
   }
 

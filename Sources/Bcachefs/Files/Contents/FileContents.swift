@@ -50,6 +50,8 @@ final class FileContents: @unchecked Sendable {
   private(set) var size: UInt64 = 0
   /// When it was changed last; nil where the inode knows.
   var time: UInt64?
+  /// So many are about to write that into the inode.
+  private var timeWriters = 0
   /// By their place in the file, counted in windows.
   var windows: [UInt64: ContentWindow] = [:]
   var locks = RangeLocks()
@@ -114,8 +116,32 @@ final class FileContents: @unchecked Sendable {
   /// The time for a change, in the volume's units.
   var now: UInt64 { engine.now }
 
-  /// Somebody has set the file's times: what was written before does not change them.
-  func forgetTime() { condition.withLock { time = nil } }
+  /// Somebody sets the file's times: what was written before does not change them any more when
+  /// this returns. It may wait for who writes it.
+  func forgetTime() {
+    condition.withLock {
+      time = nil
+      while timeWriters > 0 { condition.wait() }
+    }
+  }
+
+  /// Has `body` write the file's time into the inode, where the inode does not know it.
+  func writingTime<Result>(
+    _ body: (_ size: UInt64, _ time: UInt64?) throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    let (size, time) = condition.withLock {
+      if self.time != nil { timeWriters += 1 }
+      return (self.size, self.time)
+    }
+    guard time != nil else { return try body(size, nil) }
+    defer {
+      condition.withLock { timeWriters -= 1 }
+      condition.broadcast()
+    }
+    let result = try body(size, time)
+    condition.withLock { if self.time == time { self.time = nil } }
+    return result
+  }
 
   // MARK: - Ranges
 

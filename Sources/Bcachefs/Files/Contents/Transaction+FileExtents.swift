@@ -27,6 +27,15 @@ struct InodeChange {
   var time: UInt64?
 }
 
+extension Inode {
+  /// Contents were changed at some time. Attributes may have been changed since: when that was does
+  /// not go back.
+  mutating func noteWritten(at time: UInt64) {
+    mtime = time
+    if Int64(bitPattern: time) > Int64(bitPattern: ctime) { ctime = time }
+  }
+}
+
 /// A file whose extents a transaction changes.
 struct FileUpdate {
   let file: FileID
@@ -118,7 +127,7 @@ extension Transaction {
     } else if size > inode.size, !inode.flags.contains(.sizeDirty) {
       inode.size = size
     }
-    if let time = change.time { (inode.mtime, inode.ctime) = (time, time) }
+    if let time = change.time { inode.noteWritten(at: time) }
     if inode != update.before { put(inode, update.snapshot) }
     try commit()
     return (update.end, logged)

@@ -187,7 +187,7 @@ public final class FileSystem: Sendable {
       let shown = contents.shown
       inode.size = shown.size
       inode.sectors = contents.sectors(beside: inode.sectors)
-      if let time = shown.time { (inode.mtime, inode.ctime) = (time, time) }
+      if let time = shown.time { inode.noteWritten(at: time) }
     }
     return FileAttributes(
       id: id, inode: inode, accessTime: time.nanoseconds(inode.atime),

@@ -47,6 +47,48 @@ internal import Testing
     try files.close()
   }
 
+  /// Whoever backs up files by the time of their last change finds each change.
+  @Test func theChangeTimeDoesNotGoBackToWhenContentsWereWritten() throws {
+    let files = try OpenFileSystem().open()
+    let file = try files.makeFile("file")
+    try files.write(file, name("contents").rawBytes, at: 0)
+    let written = try files.attributes(of: file)
+    var change = AttributeChange()
+    change.permissions = 0o600
+    change.changeTime = written.changeTime + 1_000_000_000
+    _ = try files.change(file, change)
+    #expect(try files.attributes(of: file).changeTime == change.changeTime)
+    try files.fsync(file)
+    let kept = try files.attributes(of: file)
+    #expect(kept.changeTime == change.changeTime)
+    #expect(kept.modificationTime == written.modificationTime)
+    try files.close()
+  }
+
+  /// What the background writes meanwhile has an older one.
+  @Test func aModificationTimeThatWasSetStays() throws {
+    let files = try OpenFileSystem().open(withThreads: true)
+    let file = try files.makeFile("file")
+    var lost = 0
+    for round in 0..<200 {
+      try files.write(file, [UInt8](repeating: UInt8(round % 250), count: 5000).rawBytes, at: 0)
+      let wanted = Int64(1_000_000_000 + round)
+      onThreads(2) { thread in
+        do throws(VolumeError) {
+          if thread == 0 { return try files.fsync(file) }
+          var change = AttributeChange()
+          change.modificationTime = wanted
+          _ = try files.change(file, change)
+        } catch {
+          Issue.record(error)
+        }
+      }
+      if try files.attributes(of: file).modificationTime != wanted { lost += 1 }
+    }
+    #expect(lost == 0)
+    try files.close()
+  }
+
   @Test func anACLAndTheModeSayTheSame() throws {
     let files = try OpenFileSystem().open()
     let file = try files.makeFile("file")
