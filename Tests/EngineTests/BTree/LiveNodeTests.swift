@@ -205,7 +205,8 @@ internal import Testing
       whole.check()
       #expect(whole.liveWords <= whole.splitWords)
       let keys = Model(node: left, keys: [:], seed: 1).shown().merging(
-        Model(node: right, keys: [:], seed: 1).shown()) { $1 }
+        Model(node: right, keys: [:], seed: 1).shown()
+      ) { $1 }
       var merged = Model(node: whole, keys: keys, seed: 1)
       #expect(merged.shown() == keys)
       try merged.write()

@@ -59,7 +59,7 @@ extension FileContents {
       } else {
         try engine.truncate(file, to: new, time: time)
       }
-      setSize(new, time: nil)
+      setSize(new)
     }
   }
 
@@ -135,9 +135,9 @@ extension FileContents {
   }
 
   private func extend(to end: UInt64) throws(VolumeError) {
-    let size = max(shown.size, end)
-    try engine.setSize(of: file, atLeast: size, time: now)
-    setSize(size, time: nil)
+    forgetTime()
+    try engine.setSize(of: file, atLeast: end, time: now)
+    grow(to: end)
   }
 
   /// Leaves nothing in a range but zeros (FALLOC_FL_PUNCH_HOLE).
@@ -229,7 +229,7 @@ extension FileContents {
       if try dataOptions().isWrittenInPlace {
         try engine.journal.flush(upTo: engine.journal.currentSequence)
       }
-      setSize(new, time: nil)
+      setSize(new)
     }
   }
 }

@@ -167,12 +167,9 @@ final class FileContents: @unchecked Sendable {
     return range.lowerBound / size..<last / size + 1
   }
 
-  /// The file has another size from here on.
-  ///
-  /// - Parameter time: When it was changed; nil where the inode knows.
-  func setSize(_ new: UInt64, time: UInt64?) {
-    condition.withLock { (size, self.time) = (new, time) }
-  }
+  /// The file has another size from here on, and its inode knows when that was. All of it is the
+  /// caller's.
+  func setSize(_ new: UInt64) { condition.withLock { (size, time) = (new, nil) } }
 
   /// The file is as long as this, at least.
   func grow(to end: UInt64) { condition.withLock { size = max(size, end) } }
@@ -358,7 +355,9 @@ final class FileContents: @unchecked Sendable {
     guard !window.valid.contains(block) else { return }
     let inside = block * blockBytes
     let position = start + UInt64(inside)
-    let length = Int(min(UInt64(blockBytes), shown.size - min(shown.size, position)))
+    // Others may make the file longer meanwhile: behind its end now there are zeros in any case.
+    let size = shown.size
+    let length = Int(min(UInt64(blockBytes), size - min(size, position)))
     let copy = HeapBuffer(byteCount: blockBytes)
     if length > 0 {
       var all = copy.mutableBytes
