@@ -139,8 +139,7 @@ public struct FileModelRun {
   }
 
   private mutating func any(_ isWanted: (ModelTree.File) -> Bool) -> Int? {
-    let wanted = model.files.filter { isWanted($0.value) }.keys.sorted()
-    return wanted.isEmpty ? nil : wanted[below(wanted.count)]
+    model.file(from: below(model.numbersUsed), isWanted)
   }
 
   private mutating func anyDirectory() -> Int {

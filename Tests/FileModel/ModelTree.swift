@@ -56,6 +56,18 @@ public struct ModelTree: Sendable {
 
   public subscript(file: Int) -> File? { files[file] }
 
+  /// All numbers are below it.
+  var numbersUsed: Int { next }
+
+  /// The first file of a kind from a number on, and then from the first one on.
+  func file(from number: Int, _ isWanted: (File) -> Bool) -> Int? {
+    let numbers = [number..<next, 0..<number]
+    for candidate in numbers.joined() {
+      if let file = files[candidate], isWanted(file) { return candidate }
+    }
+    return nil
+  }
+
   /// Whether a file is a directory that names can be made in.
   public func isDirectory(_ file: Int) -> Bool {
     guard let found = files[file] else { return false }
