@@ -41,9 +41,13 @@ extension FileServer {
       if isSet(FUSE_SET_ATTR_MTIME) { change.modificationTime = status.st_mtim.nanoseconds }
       if isSet(FUSE_SET_ATTR_MTIME_NOW) { change.modificationTime = now }
       if isSet(FUSE_SET_ATTR_CTIME) { change.changeTime = status.st_ctim.nanoseconds }
+      let ofWriting = FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME
+      // The kernel has times of what it took when it was allowed, and tells them later.
+      change.isOfWriting = which == ofWriting && writers.has(node)
+      change.setsTimesToNow = isSet(FUSE_SET_ATTR_ATIME_NOW) || isSet(FUSE_SET_ATTR_MTIME_NOW)
       reply(
         request,
-        attributes: which & ~FUSE_SET_ATTR_SIZE == 0
+        attributes: which == FUSE_SET_ATTR_SIZE
           ? try system.attributes(of: file)
           : try system.change(file, change, quotas: request.quotaRule), of: node)
     }
@@ -70,8 +74,15 @@ extension FileServer {
     answer(request, node) { (file) throws(VolumeError) in
       let condition: XattrCondition =
         flags & XATTR_CREATE != 0 ? .new : flags & XATTR_REPLACE != 0 ? .present : .any
+      // As of chmod(2): who is not in a file's group does not make others run it as that one.
+      var clearsSetGroup = false
+      if name.elementsEqual("system.posix_acl_access".utf8), !request.isFromRoot {
+        let group = try system.attributes(of: file).inode.gid
+        clearsSetGroup = !Caller(request).isIn(group: group)
+      }
       try system.setXattr(
-        name, of: file, to: value, condition, quotas: request.quotaRule)
+        name, of: file, to: value, condition, clearsSetGroup: clearsSetGroup,
+        quotas: request.quotaRule)
       request.fail(0)
     }
   }

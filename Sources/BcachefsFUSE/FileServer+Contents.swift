@@ -25,7 +25,9 @@ extension FileServer {
   func open(_ request: Request, _ node: UInt64, _ info: inout fuse_file_info) {
     guard let file = file(node, request) else { return }
     if info.flags & O_ACCMODE != O_RDONLY {
-      do throws(VolumeError) { try system.checkMayChange(file) } catch {
+      do throws(VolumeError) {
+        try system.checkMayChange(file, onlyGrows: info.flags & O_APPEND != 0)
+      } catch {
         return fail(request, error, file)
       }
       writers.add(node)
@@ -104,8 +106,14 @@ extension FileServer {
       case Self.insertRange where !keepsSize: change = .insert
       default: return request.fail(EOPNOTSUPP)
       }
-      try system.change(
-        file, start..<end, change, keepsSize: keepsSize, quotas: request.quotaRule)
+      do throws(VolumeError) {
+        try system.change(
+          file, start..<end, change, keepsSize: keepsSize, quotas: request.quotaRule)
+      } catch {
+        // The kernel keeps what it has where this fails, though some of it may be zeros now.
+        if case .zero = change { writers.writeBack(node, from: offset) }
+        throw error
+      }
       noteRoom()
       request.fail(0)
     }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-// Flags and project of a file, as chattr(1) and xfs_quota ask for them (FS_IOC_FSGETXATTR and
-// FS_IOC_FSSETXATTR).
+// Flags and project of a file: as chattr(1) and lsattr(1) ask for the flags (FS_IOC_GETFLAGS and
+// FS_IOC_SETFLAGS), and as xfs_quota does for both (FS_IOC_FSGETXATTR and FS_IOC_FSSETXATTR).
 //
 // How it works
 //   The kernel knows these ioctls, and hands them on as they are. Kernels before 5.13 did not look
 //   who asks: so the owner, or root, has to.
-// Source: fs-ioctl.c (bch2_ioc_fsgetxattr, bch2_ioc_fssetxattr); linux/fs.h (`struct fsxattr`).
+// Source: fs-ioctl.c (bch2_ioc_getflags, bch2_ioc_fsgetxattr, ...); linux/fs.h (`struct fsxattr`,
+// `FS_*_FL`).
 
 internal import Bcachefs
 internal import BcachefsFormat
@@ -13,7 +14,7 @@ internal import BcachefsSupport
 internal import CFUSE
 internal import Glibc
 
-/// What the two ioctls carry (`struct fsxattr`).
+/// What these ioctls carry: `struct fsxattr`, or one word of flags alone.
 struct FileFlags {
   private enum Layout {
     static var flags: LEField<UInt32> { .init(0) }
@@ -23,12 +24,17 @@ struct FileFlags {
 
   static let getCommand = IoctlNumber.read(31, byteCount: Layout.byteCount, letter: 0x58)
   static let setCommand = IoctlNumber.write(32, byteCount: Layout.byteCount, letter: 0x58)
+  /// They name a `long`; what the kernel hands on is an `int`.
+  static let getPlainCommand = IoctlNumber.read(1, byteCount: 8, letter: 0x66)
+  static let setPlainCommand = IoctlNumber.write(2, byteCount: 8, letter: 0x66)
 
   /// `FS_XFLAG_PROJINHERIT`: the file keeps its project, whatever its directory has.
   private static var keepsProject: UInt32 { 0x200 }
-  /// `FS_XFLAG_*`, and what the format has for them (`bch_flags_to_xflags`).
-  private static let table: [(bit: UInt32, flag: InodeFlags)] = [
-    (0x08, .immutable), (0x10, .append), (0x20, .sync), (0x40, .noatime), (0x80, .nodump),
+  /// `FS_XFLAG_*` and `FS_*_FL`, and what the format has for them (`bch_flags_to_xflags`,
+  /// `bch_flags_to_uflags`).
+  private static let table: [(bit: UInt32, plainBit: UInt32, flag: InodeFlags)] = [
+    (0x08, 0x10, .immutable), (0x10, 0x20, .append), (0x20, 0x08, .sync), (0x40, 0x80, .noatime),
+    (0x80, 0x40, .nodump),
   ]
 
   var flags: InodeFlags = []
@@ -58,6 +64,28 @@ struct FileFlags {
     project = bytes[Layout.project]
   }
 
+  /// The same with other flags. Nil where it is too short.
+  func with(plain bytes: RawSpan) -> FileFlags? {
+    guard bytes.byteCount >= 4 else { return nil }
+    var result = self
+    result.flags = []
+    result.unknownBits = bytes[LEField<UInt32>(0)]
+    for row in Self.table where result.unknownBits & row.plainBit != 0 {
+      result.flags.insert(row.flag)
+      result.unknownBits &= ~row.plainBit
+    }
+    return result
+  }
+
+  var encodedPlain: [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 4)
+    var span = bytes.mutableRawBytes
+    span[LEField<UInt32>(0)] = Self.table.reduce(0) {
+      $0 | (flags.contains($1.flag) ? $1.plainBit : 0)
+    }
+    return bytes
+  }
+
   var encoded: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Layout.byteCount)
     var span = bytes.mutableRawBytes
@@ -70,17 +98,21 @@ struct FileFlags {
 }
 
 extension FileServer {
-  func getFlags(_ request: Request, of node: UInt64) {
+  /// - Parameter isPlain: Whether flags alone are asked for.
+  func getFlags(_ request: Request, of node: UInt64, isPlain: Bool) {
     answer(request, node) { (file) throws(VolumeError) in
-      request.reply(result: FileFlags(try system.attributes(of: file).inode).encoded)
+      let flags = FileFlags(try system.attributes(of: file).inode)
+      request.reply(result: isPlain ? flags.encodedPlain : flags.encoded)
     }
   }
 
-  func setFlags(_ request: Request, of node: UInt64, _ argument: RawSpan) {
-    guard let wanted = FileFlags(decoding: argument) else { return request.fail(EINVAL) }
-    guard wanted.unknownBits == 0 else { return request.fail(EOPNOTSUPP) }
+  func setFlags(_ request: Request, of node: UInt64, _ argument: RawSpan, isPlain: Bool) {
     answer(request, node) { (file) throws(VolumeError) in
       let inode = try system.attributes(of: file).inode
+      let decoded =
+        isPlain ? FileFlags(inode).with(plain: argument) : FileFlags(decoding: argument)
+      guard let wanted = decoded else { return request.fail(EINVAL) }
+      guard wanted.unknownBits == 0 else { return request.fail(EOPNOTSUPP) }
       let isOwner = unsafe fuse_req_ctx(request.handle)?.pointee.uid == inode.uid
       guard request.isFromRoot || isOwner else { throw VolumeError(.accessDenied) }
       let roots: InodeFlags = [.immutable, .append]

@@ -50,32 +50,6 @@ final class SubvolumeWork: Sendable {
   }
 }
 
-/// Who asks, for another thread.
-private struct Caller: Sendable {
-  let uid: UInt32
-  let gid: UInt32
-  let groups: [UInt32]
-
-  init(_ request: Request) {
-    let context = unsafe fuse_req_ctx(request.handle)
-    uid = unsafe context?.pointee.uid ?? .max
-    gid = unsafe context?.pointee.gid ?? .max
-    var list = [gid_t](repeating: 0, count: 256)
-    let count = unsafe fuse_req_getgroups(request.handle, Int32(list.count), &list)
-    groups = list.prefix(Int(max(0, min(count, 256)))).map { UInt32($0) }
-  }
-
-  /// Whether a directory's mode lets the caller change names in it. Where an access control list
-  /// says more, it is not asked.
-  func mayChange(_ directory: FileAttributes) -> Bool {
-    if uid == 0 { return true }
-    let inode = directory.inode
-    let shift: UInt16 =
-      inode.uid == uid ? 6 : inode.gid == gid || groups.contains(inode.gid) ? 3 : 0
-    return directory.mode >> shift & 0o3 == 0o3
-  }
-}
-
 /// A request on its way to another thread.
 private struct WaitingRequest: @unchecked Sendable {
   // Safety: libfuse takes the answer to a request from any thread, once.
@@ -104,8 +78,10 @@ extension FileServer {
         answerLater(waiting.request, asked, caller, in: file, node)
       }
       if !isTaken { request.fail(EINTR) }
-    case FileFlags.getCommand: getFlags(request, of: node)
-    case FileFlags.setCommand: setFlags(request, of: node, argument)
+    case FileFlags.getCommand: getFlags(request, of: node, isPlain: false)
+    case FileFlags.getPlainCommand: getFlags(request, of: node, isPlain: true)
+    case FileFlags.setCommand: setFlags(request, of: node, argument, isPlain: false)
+    case FileFlags.setPlainCommand: setFlags(request, of: node, argument, isPlain: true)
     default: request.fail(ENOTTY)
     }
   }

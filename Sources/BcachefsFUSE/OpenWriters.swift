@@ -44,6 +44,9 @@ final class OpenWriters: Sendable {
 
   func add(_ node: UInt64) { files.withLock { $0[node, default: File()].writers += 1 } }
 
+  /// Whether somebody has a file open for writing.
+  func has(_ node: UInt64) -> Bool { files.withLock { $0[node] != nil } }
+
   /// The next write of a file counts. With `files` held.
   private func unsettle(_ node: UInt64) {
     if settled.load(ordering: .relaxed) == node { settled.store(0, ordering: .relaxed) }

@@ -20,9 +20,8 @@ struct VolumeTime: Sendable {
   func nanoseconds(_ units: UInt64) -> Int64 {
     let (product, overflow) = Int64(bitPattern: units).multipliedReportingOverflow(by: precision)
     guard !overflow else { return units >> 63 == 0 ? .max : .min }
-    let (sum, isBeyond) = product.addingReportingOverflow(base)
-    guard !isBeyond else { return base > 0 ? .max : .min }
-    return sum
+    // What was before the first wrapped when it was stored, and does so back.
+    return product &+ base
   }
 
   /// - Parameter nanoseconds: Since 1970, UTC.

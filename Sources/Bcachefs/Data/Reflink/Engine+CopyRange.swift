@@ -29,29 +29,31 @@ extension Engine {
   /// - Parameters:
   ///   - change: Of the destination, with each step as far as it has come.
   ///   - promise: What the destination gets is taken from it.
+  ///   - done: Gets how many sectors were shared, whatever happens.
   /// - Throws: `.notFound`, `.readOnly`; `.allCopiesBad` where the source's data is known to be
   ///   lost. What was done before that stays.
   func share(
-    _ copy: SectorCopy, _ change: InodeChange, _ promise: inout QuotaPromise
+    _ copy: SectorCopy, _ change: InodeChange, _ promise: inout QuotaPromise, _ done: inout UInt64
   ) throws(VolumeError) {
     try features.use(.reflink)
     var rest = copy
     while rest.count > 0 {
       let (step, needsInline) = (rest, !features.has(.reflinkInlineData))
       let promised = promise
-      let done: UInt64?
-      (done, promise) = try run("remap_range") { (transaction) throws(TransactionError) in
+      let shared: UInt64?
+      (shared, promise) = try run("remap_range") { (transaction) throws(TransactionError) in
         transaction.quotas.promise = promised
-        let done = try transaction.shareSome(step, change, refusesInline: needsInline)
-        return (done, transaction.quotas.promise)
+        let shared = try transaction.shareSome(step, change, refusesInline: needsInline)
+        return (shared, transaction.quotas.promise)
       }
-      guard let done else {
+      guard let shared else {
         try features.use(.reflinkInlineData)
         continue
       }
-      rest.from += done
-      rest.to += done
-      rest.count -= done
+      rest.from += shared
+      rest.to += shared
+      rest.count -= shared
+      done += shared
     }
   }
 }

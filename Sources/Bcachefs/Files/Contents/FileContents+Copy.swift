@@ -19,18 +19,16 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 
 extension FileContents {
-  private static let copiedAtOnce: UInt64 = 1 << 20
-
   /// Copies a range of a file to a place of another, or of this one.
   ///
   /// - Parameters:
   ///   - range: Of the source, in bytes; ends where the file does.
   ///   - offset: The byte of this file at which the copy begins.
   ///   - rule: What quotas say to it.
-  /// - Returns: how many bytes were copied.
-  /// - Throws: `.invalid` for ranges of one file that overlap, `.fileTooLarge`, `.noSpace`,
-  ///   `.quotaExceeded`, `.readOnly`; `.allCopiesBad` for what cannot be read. A part may be copied
-  ///   then.
+  /// - Returns: how many bytes were copied: fewer where it could not go on.
+  /// - Throws: when nothing was copied: `.invalid` for ranges of one file that overlap,
+  ///   `.fileTooLarge`, `.noSpace`, `.quotaExceeded`, `.readOnly`; `.allCopiesBad` for what cannot be
+  ///   read.
   func copy(
     from source: FileContents, _ range: Range<UInt64>, to offset: UInt64,
     _ rule: QuotaRule = .unchecked
@@ -59,35 +57,48 @@ extension FileContents {
     }
   }
 
-  /// The same, with both ranges the caller's.
+  /// The same, with both ranges the caller's. What was copied before a failure counts: the file is
+  /// as long as that says, and whoever asks to go on is told why it cannot.
   private func copyHeld(
     from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ rule: QuotaRule
   ) throws(VolumeError) -> UInt64 {
+    var done: UInt64 = 0
+    do throws(VolumeError) {
+      try copyHeld(from: source, wanted, to: offset, rule, &done)
+    } catch {
+      guard done > 0 else { throw error }
+    }
+    return done
+  }
+
+  private func copyHeld(
+    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ rule: QuotaRule,
+    _ done: inout UInt64
+  ) throws(VolumeError) {
     let sourceSize = source.shown.size
-    guard wanted.lowerBound < sourceSize else { return 0 }
+    guard wanted.lowerBound < sourceSize else { return }
     let range = wanted.lowerBound..<min(wanted.upperBound, sourceSize)
     let (count, block) = (UInt64(range.count), UInt64(blockBytes))
     let write = ContentWrite(options: try dataOptions(), time: now, quotas: rule)
     guard range.lowerBound % block == offset % block else {
-      try copyBytes(from: source, range, to: offset, write)
-      return count
+      return try copyBytes(from: source, range, to: offset, write, &done)
     }
     let first = min(up(range.lowerBound), range.upperBound)
     var last = max(down(range.upperBound), first)
     let isTail = range.upperBound == sourceSize && offset + count >= shown.size
     if isTail, first < range.upperBound { last = range.upperBound }
-    try copyBytes(from: source, range.lowerBound..<first, to: offset, write)
+    try copyBytes(from: source, range.lowerBound..<first, to: offset, write, &done)
     if first < last {
-      try share(from: source, first..<last, to: offset + (first - range.lowerBound), write)
+      try share(from: source, first..<last, to: offset + (first - range.lowerBound), write, &done)
     }
     try copyBytes(
-      from: source, last..<range.upperBound, to: offset + (last - range.lowerBound), write)
-    return count
+      from: source, last..<range.upperBound, to: offset + (last - range.lowerBound), write, &done)
   }
 
   /// Shares a range that begins with a block, and ends with one or with both files.
   private func share(
-    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ write: ContentWrite
+    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ write: ContentWrite,
+    _ done: inout UInt64
   ) throws(VolumeError) {
     let end = offset + UInt64(range.count)
     let count = up(UInt64(range.count))
@@ -95,7 +106,13 @@ extension FileContents {
     try writeWindowsHeld(offset..<end)
     let size = max(shown.size, end)
     var reservation = DiskReservation()
-    defer { engine.release(&reservation) }
+    var sectors: UInt64 = 0
+    defer {
+      engine.release(&reservation)
+      let bytes = min(sectors * 512, UInt64(range.count))
+      grow(to: offset + bytes)
+      done += bytes
+    }
     if engine.quotas != nil {
       try promiseQuota([offset..<offset + count], write.quotas, &reservation)
     }
@@ -103,28 +120,28 @@ extension FileContents {
       SectorCopy(
         source: source.file, destination: file, from: range.lowerBound / 512, to: offset / 512,
         count: count / 512),
-      InodeChange(size: size, time: write.time), &reservation.quota)
-    grow(to: size)
+      InodeChange(size: size, time: write.time), &reservation.quota, &sectors)
   }
 
-  /// Copies bytes by reading and writing them.
+  /// Copies bytes by reading and writing them, window by window: one is kept as a whole, or not.
   private func copyBytes(
-    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ write: ContentWrite
+    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ write: ContentWrite,
+    _ done: inout UInt64
   ) throws(VolumeError) {
     guard !range.isEmpty else { return }
-    let buffer = HeapBuffer(byteCount: Int(min(UInt64(range.count), Self.copiedAtOnce)))
-    var done: UInt64 = 0
-    while done < UInt64(range.count) {
-      let wanted = min(UInt64(range.count) - done, Self.copiedAtOnce)
+    let windowBytes = UInt64(ContentWindow.byteCount)
+    let buffer = HeapBuffer(byteCount: Int(min(UInt64(range.count), windowBytes)))
+    var from = range.lowerBound
+    var target = offset
+    while from < range.upperBound {
+      let wanted = min(range.upperBound - from, windowBytes - target % windowBytes)
       var all = buffer.mutableBytes
       var part = all._mutatingExtracting(0..<Int(wanted))
-      let count = try source.read(from: range.lowerBound + done, into: &part)
+      let count = UInt64(try source.read(from: from, into: &part))
       guard count > 0 else { return }
-      try keep(buffer.bytes.extracting(0..<count), at: offset + done, write)
-      if store.isOverLimit {
-        try writeWindowsHeld(offset + done..<offset + done + UInt64(count))
-      }
-      done += UInt64(count)
+      try keep(buffer.bytes.extracting(0..<Int(count)), at: target, write)
+      (from, target, done) = (from + count, target + count, done + count)
+      if store.isOverLimit { try writeWindowsHeld(target - count..<target) }
     }
   }
 }

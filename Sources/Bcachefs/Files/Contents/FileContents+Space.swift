@@ -156,8 +156,15 @@ extension FileContents {
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
-      try clear(range)
       let options = try dataOptions()
+      // What it has gives its room back, but for snapshots: it is not counted on before it is gone.
+      var reservation = try reserve(
+        down(range.lowerBound)..<up(range.upperBound), dirtyBlocks: 0, options)
+      do throws(VolumeError) { try clear(range) } catch {
+        engine.release(&reservation)
+        throw error
+      }
+      engine.release(&reservation)
       try engine.allocate(
         file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
       if keepsSize {

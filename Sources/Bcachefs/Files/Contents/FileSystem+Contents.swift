@@ -38,8 +38,9 @@ extension FileSystem {
 
   /// Sets a file's size: what is behind it goes, what is new is zeros.
   ///
-  /// - Throws: as `write`.
+  /// - Throws: as `write`; `.notPermitted` for a file that is immutable or may only grow.
   public func truncate(_ id: FileID, to byteCount: UInt64) throws(VolumeError) {
+    try checkMayChange(id)
     try withContents(id) { (contents) throws(VolumeError) in try contents.truncate(to: byteCount) }
   }
 
@@ -63,12 +64,14 @@ extension FileSystem {
   ///   - keepsSize: With `allocate` and `zero`: the file does not become longer.
   ///   - quotas: Whether the owner's limits count.
   /// - Throws: as `write`; `.invalid` for parts of blocks where only whole ones can move, and for
-  ///   ranges that reach the end.
+  ///   ranges that reach the end; `.notPermitted` for an immutable file, and for one that may only
+  ///   grow, but with `allocate`.
   public func change(
     _ id: FileID, _ range: Range<UInt64>, _ change: RangeChange, keepsSize: Bool = false,
     quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     guard !range.isEmpty else { throw VolumeError(.invalid, "a range that is empty") }
+    try checkMayChange(id, onlyGrows: change == .allocate)
     try withContents(id) { (contents) throws(VolumeError) in
       switch change {
       case .allocate:
@@ -96,14 +99,15 @@ extension FileSystem {
   ///   - source: The file that has the data; the range ends where it does.
   ///   - id: The file that gets it, from `offset` on.
   ///   - quotas: Whether its owner's limits count.
-  /// - Returns: how many bytes were copied.
-  /// - Throws: as `read` and `write`; `.invalid` for ranges of one file that overlap. A part may be
-  ///   copied then.
+  /// - Returns: how many bytes were copied: fewer where it could not go on.
+  /// - Throws: as `read` and `write`, when nothing was copied; `.invalid` for ranges of one file that
+  ///   overlap; `.notPermitted` for an immutable file.
   public func copyRange(
     from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64,
     quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> UInt64 {
     try checkRoom()
+    try checkMayChange(id, onlyGrows: true)
     // Nobody passes the gate twice at a time: who wants to close it in between would wait for ever.
     let from = try contents.open(source)
     defer { contents.close(source) }

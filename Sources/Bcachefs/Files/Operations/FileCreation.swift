@@ -47,6 +47,11 @@ public struct AttributeChange: Sendable {
   public var project: UInt32?
   /// Whether it stays in its project where it gets a name in a directory of another one.
   public var keepsProject: Bool?
+  /// Whether the times are of writing that was allowed when it was done: what flags say now does not
+  /// count.
+  public var isOfWriting = false
+  /// Whether all that changes is times, to now: a file that may only grow takes that.
+  public var setsTimesToNow = false
 
   /// Nothing changes.
   public init() {}
@@ -54,9 +59,13 @@ public struct AttributeChange: Sendable {
   /// Flags that a caller may set and clear (`bch_flags_to_uflags`).
   static let settableFlags: InodeFlags = [.immutable, .append, .nodump, .noatime, .sync]
 
-  /// Whether it changes what an immutable file keeps.
-  var needsMutableFile: Bool {
-    permissions != nil || uid != nil || gid != nil || accessTime != nil || modificationTime != nil
+  /// Whether a file with some flags keeps what it changes.
+  func isRefused(by flags: InodeFlags) -> Bool {
+    let isOwners = permissions != nil || uid != nil || gid != nil
+    guard isOwners || accessTime != nil || modificationTime != nil else { return false }
+    if !isOwners, isOfWriting { return false }
+    return flags.contains(.immutable)
+      || flags.contains(.append) && (isOwners || !setsTimesToNow)
   }
 }
 

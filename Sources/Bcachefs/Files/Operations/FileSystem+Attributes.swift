@@ -87,18 +87,20 @@ extension FileSystem {
   /// Sets an extended attribute: in the namespaces `user`, `trusted` and `security`, an ACL in
   /// Linux's form as `system.posix_acl_access` or `_default`, an option as `bcachefs.NAME`.
   ///
+  /// - Parameter clearsSetGroup: With an access ACL: the set-group-ID bit goes, since who asks is not
+  ///   in the file's group.
   /// - Throws: `.tooLarge` for what does not fit a key; `.exists` and `.noAttribute` where the
   ///   condition says so; `.invalid` for an ACL or an option's value that is none; `.accessDenied`
   ///   for a default ACL of a file; `.unsupported` for another namespace; `.notFound`, `.readOnly`,
   ///   `.notPermitted`.
   public func setXattr(
     _ name: [UInt8], of id: FileID, to value: [UInt8], _ condition: XattrCondition = .any,
-    quotas: QuotaRule = .exempt
+    clearsSetGroup: Bool = false, quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     if FileOption.isShown(by: name) { return try setOption(name, of: id, to: value, quotas) }
     let key = try xattrKey(name)
     try checkRoom()
-    if key.isACL { return try setACL(key, of: id, to: value) }
+    if key.isACL { return try setACL(key, of: id, to: value, clearsSetGroup: clearsSetGroup) }
     try setXattr(key, of: id, to: value, condition)
   }
 
@@ -110,14 +112,16 @@ extension FileSystem {
   ) throws(VolumeError) {
     if FileOption.isShown(by: name) { return try setOption(name, of: id, to: nil, quotas) }
     let key = try xattrKey(name)
-    if key.isACL { return try setACL(key, of: id, to: nil) }
+    if key.isACL { return try setACL(key, of: id, to: nil, clearsSetGroup: false) }
     try setXattr(key, of: id, to: nil, .any)
   }
 
   private func xattrKey(_ name: [UInt8]) throws(VolumeError) -> XattrKey {
     guard let (type, rest) = XattrName.split(name) else { throw VolumeError(.unsupported) }
     guard name.count <= 255 else { throw VolumeError(.tooLarge) }
-    guard !rest.contains(0) else { throw VolumeError(.invalid) }
+    guard !rest.isEmpty || type == Xattr.Kind.aclAccess || type == Xattr.Kind.aclDefault,
+      !rest.contains(0)
+    else { throw VolumeError(.invalid) }
     let key = XattrKey(type: type, name: rest)
     guard usesACLs || !key.isACL else { throw VolumeError(.unsupported) }
     return key
@@ -134,7 +138,7 @@ extension FileSystem {
   }
 
   private func setACL(
-    _ key: XattrKey, of id: FileID, to value: [UInt8]?
+    _ key: XattrKey, of id: FileID, to value: [UInt8]?, clearsSetGroup: Bool
   ) throws(VolumeError) {
     var list: AccessControlList?
     if let value, !value.isEmpty {
@@ -145,7 +149,7 @@ extension FileSystem {
     }
     let setting = setting()
     try engine.run("setxattr") { [list] (transaction) throws(TransactionError) in
-      try transaction.setACL(key, of: id, to: list, setting)
+      try transaction.setACL(key, of: id, to: list, clearsSetGroup: clearsSetGroup, setting)
       try transaction.commit()
     }
   }

@@ -51,14 +51,17 @@ extension FileSystem {
   /// Holds a file that was just seen, as `hold` does, without a look whether it is there still.
   public func holdSeen(_ id: FileID) { openFiles.hold(id) }
 
-  /// Whether a file's contents may be changed at all.
+  /// Whether a file's contents may be changed.
   ///
-  /// - Throws: `.readOnly` in a subvolume that nobody may change, `.notPermitted` for an immutable
-  ///   file; `.notFound`.
-  public func checkMayChange(_ id: FileID) throws(VolumeError) {
+  /// - Parameter onlyGrows: Whether what is there stays.
+  /// - Throws: `.readOnly` in a subvolume that nobody may change; `.notPermitted` for an immutable
+  ///   file, and for one that may only grow, unless it does; `.notFound`.
+  public func checkMayChange(_ id: FileID, onlyGrows: Bool = false) throws(VolumeError) {
     try engine.run("open") { (transaction) throws(TransactionError) in
       let (_, inode) = try transaction.inodeToChange(id)
-      if inode.flags.contains(.immutable) { throw .failed(VolumeError(.notPermitted)) }
+      guard !inode.flags.contains(.immutable), onlyGrows || !inode.flags.contains(.append) else {
+        throw .failed(VolumeError(.notPermitted))
+      }
     }
   }
 }

@@ -27,7 +27,7 @@ extension Transaction {
     _ id: FileID, _ change: AttributeChange, _ time: VolumeTime, _ setting: OperationSetting
   ) throws(TransactionError) -> Inode {
     var (snapshot, inode) = try inodeToChange(id)
-    if change.needsMutableFile { try inode.checkMayChange() }
+    if change.isRefused(by: inode.flags) { throw .failed(VolumeError(.notPermitted)) }
     if let uid = change.uid { inode.uid = uid }
     if let gid = change.gid { inode.gid = gid }
     if let access = change.accessTime { inode.atime = time.units(access) }

@@ -176,11 +176,14 @@ extension Transaction {
 
   /// Sets or removes an ACL; a file's mode follows its access ACL.
   ///
-  /// - Parameter list: nil, or one without entries: removes it.
+  /// - Parameters:
+  ///   - list: nil, or one without entries: removes it.
+  ///   - clearsSetGroup: With an access ACL, the set-group-ID bit goes.
   /// - Throws: `.accessDenied` for a default ACL of what is no directory; `.notPermitted` for an
   ///   immutable file; `.notFound`; `.readOnly`; `.tooLarge`.
   func setACL(
-    _ key: XattrKey, of id: FileID, to list: AccessControlList?, _ setting: OperationSetting
+    _ key: XattrKey, of id: FileID, to list: AccessControlList?, clearsSetGroup: Bool,
+    _ setting: OperationSetting
   ) throws(TransactionError) {
     var (snapshot, inode) = try inodeToChange(id)
     try inode.checkMayChange()
@@ -188,7 +191,10 @@ extension Transaction {
     guard list == nil || !isDefault || inode.isDirectory else {
       throw .failed(VolumeError(.accessDenied))
     }
-    if !isDefault, let list { inode.mode = list.mode(inode.mode) }
+    if !isDefault, let list {
+      inode.mode = list.mode(inode.mode)
+      if clearsSetGroup { inode.mode &= ~0o2000 }
+    }
     if let list, isDefault || !list.isMode {
       try put(list, key, inode, snapshot)
     } else {
