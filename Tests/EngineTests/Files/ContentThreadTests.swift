@@ -110,6 +110,7 @@ internal import Testing
       #expect(try files.allBytes(of: file) == Array(expected.prefix(end)), "seed \(seed)")
       try files.fsync(file)
       #expect(try files.attributes(of: file).inode.size == UInt64(end), "seed \(seed)")
+      try files.unlink(Array("file \(round)".utf8), in: files.root)
     }
     try files.close()
     try expectSound(disk.device, "seed \(seed)")
