@@ -77,6 +77,10 @@ extension FileServer {
       if isFromCache { writers.noteWrite(node) }
       request.reply(written: bytes.byteCount)
     } catch {
+      if isFromCache {
+        if error.code == .noSpace { writers.noteLoss(of: node, ENOSPC) }
+        if error.code == .quotaExceeded { writers.noteLoss(of: node, EDQUOT) }
+      }
       fail(request, error, file)
     }
   }

@@ -8,8 +8,8 @@
 //      names the handle then. So where room is short attributes are not kept, and who has a file
 //      open for writing alone gets as an answer what the write will meet: that all which the kernel
 //      has of the file is written, and whether there is room for more.
-//   3. Who has it open for reading, too, hears of it at close and fsync: a read asks in the same
-//      words.
+//   3. Who has it open for reading, too, is asked for in the same words when he reads. So he hears
+//      of it only when something that was written back was lost: once, and at close and fsync.
 //   4. With quotas it is the same for each file, by what its owner has left. What the kernel writes
 //      back it does not say for whom: so root's privilege goes by who opened the file, and a write
 //      of more than is left is only found out by the next one, or at close. Where nothing is left
@@ -28,6 +28,7 @@ extension FileServer {
   private static var writesOnly: UInt64 { 1 }
   /// Root has it open: limits of quotas do not count.
   private static var isExempt: UInt64 { 2 }
+  private static var readsAndWrites: UInt64 { 4 }
 
   /// Below this, or half of a volume that is small, room counts as short. The kernel keeps less
   /// than that at a time.
@@ -37,7 +38,13 @@ extension FileServer {
 
   /// How a file is open, and by whom, for its handle.
   static func handle(_ flags: Int32, _ request: Request) -> UInt64 {
-    (flags & O_ACCMODE == O_WRONLY ? writesOnly : 0) | (request.isFromRoot ? isExempt : 0)
+    let access =
+      switch flags & O_ACCMODE {
+      case O_WRONLY: writesOnly
+      case O_RDWR: readsAndWrites
+      default: UInt64(0)
+      }
+    return access | (request.isFromRoot ? isExempt : 0)
   }
 
   /// What quotas say to what is written through a handle.
@@ -78,7 +85,9 @@ extension FileServer {
   func whyOutOfRoom(
     _ node: UInt64, _ file: FileID, handle: UInt64?
   ) throws(VolumeError) -> Int32? {
-    guard let handle, handle & Self.writesOnly != 0 else { return nil }
+    guard let handle, handle & (Self.writesOnly | Self.readsAndWrites) != 0 else { return nil }
+    if let reason = writers.takeLoss(of: node) { return reason }
+    guard handle & Self.writesOnly != 0 else { return nil }
     let isRoomShort = isRoomShort.load(ordering: .relaxed)
     var isLimited = false
     if system.hasQuotas, handle & Self.isExempt == 0 {

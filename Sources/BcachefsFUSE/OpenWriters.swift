@@ -30,6 +30,8 @@ final class OpenWriters: Sendable {
     var told: Told? = .nothing
     /// It keeps no attributes because of quotas.
     var isLimited = false
+    /// Why something that the kernel wrote back was lost, as an errno; nobody was told yet.
+    var loss: Int32?
   }
 
   private enum Told { case nothing, sectors, sectorsBeforeAWrite }
@@ -46,6 +48,19 @@ final class OpenWriters: Sendable {
 
   /// Whether somebody has a file open for writing.
   func has(_ node: UInt64) -> Bool { files.withLock { $0[node] != nil } }
+
+  /// Something was lost that the kernel had written back: who writes more is to hear of it.
+  func noteLoss(of node: UInt64, _ reason: Int32) {
+    files.withLock { $0[node]?.loss = reason }
+  }
+
+  /// Why something was lost, as an errno, once.
+  func takeLoss(of node: UInt64) -> Int32? {
+    files.withLock { files in
+      defer { files[node]?.loss = nil }
+      return files[node]?.loss
+    }
+  }
 
   /// The next write of a file counts. With `files` held.
   private func unsettle(_ node: UInt64) {

@@ -47,6 +47,30 @@ struct FailedChangeTests {
     #expect(Int(text.split(separator: "\n")[0]).map { $0 > 1 << 20 } == true)
   }
 
+  /// The kernel takes what it is given, and would do so for ever.
+  @Test func whoReadsTooHearsWhileWritingThatThereIsNoRoom() throws {
+    let text = try expectKept(
+      """
+      import errno, os
+      file = os.open("file", os.O_CREAT | os.O_RDWR)
+      piece = os.urandom(1 << 20)
+      taken = 0
+      try:
+          while taken < 20 << 30:
+              taken += os.write(file, piece)
+              assert os.pread(file, 1, 0) == piece[:1]
+      except OSError as error:
+          assert error.errno == errno.ENOSPC, error
+      assert taken < 20 << 30, taken
+      os.remove("file")
+      try:
+          os.close(file)
+      except OSError as error:
+          assert error.errno == errno.ENOSPC, error
+      """, "ls")
+    #expect(text == "lost+found\ns.py\n")
+  }
+
   @Test func zeroingThatHasNoRoomLeavesWhatWasThere() throws {
     let text = try expectKept(
       """
