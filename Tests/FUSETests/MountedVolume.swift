@@ -65,7 +65,13 @@ struct MountedVolume: ~Copyable {
 
   /// Unmounts, and waits until the volume is closed.
   func end() throws {
-    try runProgramOrThrow("umount", [path], timeoutSeconds: 60)
+    do { try runProgramOrThrow("umount", [path], timeoutSeconds: 60) } catch {
+      // Where it is busy: who has something of it open.
+      let users = try runProgram(
+        "bash",
+        ["-c", "ls -l /proc/[0-9]*/{cwd,root,exe,fd/*,map_files/*} 2>&1 | grep -F '\(path)'"])
+      throw ProgramError(description: "\(error)\n\(users.text)")
+    }
     try waitForServer()
   }
 
