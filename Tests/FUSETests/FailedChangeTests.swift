@@ -13,7 +13,8 @@ struct FailedChangeTests {
       let setting = ChangingMountTests.Setting.all[0]
       let images = try setting.format(in: folder, size: "128M")
       let mount = try setting.mount(images, isChanged: true)
-      let result = try mount.shell("set -e\ncat >s.py <<'END'\n\(script)\nEND\npython3 s.py\n\(check)")
+      let result = try mount.shell(
+        "set -e\ncat >s.py <<'END'\n\(script)\nEND\npython3 s.py\n\(check)")
       #expect(result.status == 0, "\(result.text)\(result.standardError)")
       try mount.end()
       let again = try setting.mount(images, isChanged: true)

@@ -33,8 +33,8 @@ enum MountCommand {
         + "where this program is installed as umount.fuse.bcachefs). What fsync has returned for "
         + "is there whatever happens before. The format version stays what it is, unless "
         + "-o version_upgrade says otherwise.",
-      "Reading leaves access times as they are: they change when a file is made, and where they are "
-        + "set.",
+      "Reading leaves access times as they are: they change when a file is made, and where they "
+        + "are set.",
       "With -o ro nothing at all is written to the devices: a volume that was never unmounted "
         + "shows what its journal has, and the journal stays as it is.",
       "An encrypted volume is unlocked by --passphrase_file, else by the key that unlock left in "

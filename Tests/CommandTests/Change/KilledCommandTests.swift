@@ -15,8 +15,8 @@ struct KilledCommandTests {
     var testDescription: String { words }
   }
 
-  /// Each on a volume that has `a`: twelve directories of twelve files, and a subvolume `s` with the
-  /// same in it.
+  /// Each on a volume that has `a`: twelve directories of twelve files, and a subvolume `s` with
+  /// the same in it.
   static let steps: [Step] = [
     Step(words: "put VOLUME tree new", isOne: true),
     Step(words: "import VOLUME new <tree.tar", isOne: true),
@@ -84,8 +84,8 @@ struct KilledCommandTests {
     }
   }
 
-  /// What the driver shows of each path, but for times, the root, and what is under a name that says
-  /// that it is not finished.
+  /// What the driver shows of each path, but for times, the root, and what is under a name that
+  /// says that it is not finished.
   private func state(of fixture: ChangeFixture) throws -> [String: String] {
     var result: [String: String] = [:]
     for line in try fixture.manifestByDriver() {

@@ -27,8 +27,8 @@ extension FileContents {
   ///   - rule: What quotas say to it.
   /// - Returns: how many bytes were copied: fewer where it could not go on.
   /// - Throws: when nothing was copied: `.invalid` for ranges of one file that overlap,
-  ///   `.fileTooLarge`, `.noSpace`, `.quotaExceeded`, `.readOnly`; `.allCopiesBad` for what cannot be
-  ///   read.
+  ///   `.fileTooLarge`, `.noSpace`, `.quotaExceeded`, `.readOnly`; `.allCopiesBad` for what cannot
+  ///   be read.
   func copy(
     from source: FileContents, _ range: Range<UInt64>, to offset: UInt64,
     _ rule: QuotaRule = .unchecked

@@ -100,8 +100,8 @@ extension FileSystem {
   ///   - id: The file that gets it, from `offset` on.
   ///   - quotas: Whether its owner's limits count.
   /// - Returns: how many bytes were copied: fewer where it could not go on.
-  /// - Throws: as `read` and `write`, when nothing was copied; `.invalid` for ranges of one file that
-  ///   overlap; `.notPermitted` for an immutable file.
+  /// - Throws: as `read` and `write`, when nothing was copied; `.invalid` for ranges of one file
+  ///   that overlap; `.notPermitted` for an immutable file.
   public func copyRange(
     from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64,
     quotas: QuotaRule = .exempt

@@ -47,8 +47,8 @@ public struct AttributeChange: Sendable {
   public var project: UInt32?
   /// Whether it stays in its project where it gets a name in a directory of another one.
   public var keepsProject: Bool?
-  /// Whether the times are of writing that was allowed when it was done: what flags say now does not
-  /// count.
+  /// Whether the times are of writing that was allowed when it was done: what flags say now does
+  /// not count.
   public var isOfWriting = false
   /// Whether all that changes is times, to now: a file that may only grow takes that.
   public var setsTimesToNow = false

@@ -87,8 +87,8 @@ extension FileSystem {
   /// Sets an extended attribute: in the namespaces `user`, `trusted` and `security`, an ACL in
   /// Linux's form as `system.posix_acl_access` or `_default`, an option as `bcachefs.NAME`.
   ///
-  /// - Parameter clearsSetGroup: With an access ACL: the set-group-ID bit goes, since who asks is not
-  ///   in the file's group.
+  /// - Parameter clearsSetGroup: With an access ACL: the set-group-ID bit goes, since who asks is
+  ///   not in the file's group.
   /// - Throws: `.tooLarge` for what does not fit a key; `.exists` and `.noAttribute` where the
   ///   condition says so; `.invalid` for an ACL or an option's value that is none; `.accessDenied`
   ///   for a default ACL of a file; `.unsupported` for another namespace; `.notFound`, `.readOnly`,
