@@ -3,8 +3,8 @@
 //
 // How it works
 //   1. libfuse mounts (as root by mount(2), else by fusermount3) and serves requests on threads of
-//      its own until somebody unmounts, or SIGINT, SIGTERM or SIGHUP comes. Then it unmounts
-//      itself.
+//      its own until somebody unmounts, or SIGINT, SIGTERM or SIGHUP comes (MountSignals). Then it
+//      unmounts itself.
 //   2. The first request raises the kernel's read-ahead for this mount to what one read can carry:
 //      FUSE itself has 128 KiB, and sets that when the connection begins.
 // Invariants
@@ -82,6 +82,7 @@ public struct Mount: Sendable {
         ReadAhead.raise(for: directory, toBytes: ConnectionState.maxTransferBytes)
       })
     let (served, table): (SessionServer, fuse_lowlevel_ops)
+    var writers: OpenWriters?
     switch subject {
     case .volume(let volume):
       served = SessionServer(VolumeServer(volume, root: root, connection, log: log))
@@ -90,6 +91,7 @@ public struct Mount: Sendable {
       let files = FileServer(system, root: root, connection, log: log)
       served = SessionServer(files, files: files)
       table = FileOperations.table()
+      writers = files.writers
     }
     let session = unsafe try newSession(served, table)
     // libfuse has it by a plain pointer.
@@ -98,11 +100,10 @@ public struct Mount: Sendable {
     unsafe served.server.begin(session)
     defer { served.server.end() }
     Self.allowSignals()
-    guard unsafe fuse_set_signal_handlers(session) == 0 else {
-      throw MountError(.system, "signal handlers cannot be set")
-    }
-    defer { unsafe fuse_remove_signal_handlers(session) }
+    let signals = unsafe MountSignals(session, directory: directory, writers: writers)
+    try signals.start()
     guard unsafe fuse_session_mount(session, directory) == 0 else {
+      signals.end()
       throw MountError(.mount, "\(directory): \(Self.refusal(for: directory))")
     }
     // Behind the unmount.
@@ -110,6 +111,7 @@ public struct Mount: Sendable {
     defer { unsafe fuse_session_unmount(session) }
     if let mount = MountEntry.at(directory) { end?.listen(for: mount) }
     let result = unsafe cfuse_session_loop(session, Self.threads, 0)
+    signals.end()
     if result < 0 {
       throw MountError(
         .system, "\(directory): serving ended: \(unsafe String(cString: strerror(-result)))")

@@ -3,8 +3,10 @@
 // macros in some versions, names without a NUL, and fork.
 #pragma once
 #define FUSE_USE_VERSION 312
+#include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -81,7 +83,48 @@ static inline int cfuse_pipe(int ends[2]) {
   return 0;
 }
 
+// Where the signals that end a mount are told of.
+static int cfuse_signal_pipe = -1;
+static const int cfuse_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+static void cfuse_note_signal(int number) {
+  int before = errno;
+  unsigned char byte = (unsigned char)number;
+  if (write(cfuse_signal_pipe, &byte, 1) < 0) {}
+  errno = before;
+}
+
+/// What they did before.
+static inline struct sigaction *cfuse_old_actions(void) {
+  static struct sigaction actions[3];
+  return actions;
+}
+
+/// Has SIGINT, SIGTERM and SIGHUP write their number to a pipe and interrupt what waits. Nobody is
+/// ended by SIGPIPE any more. 0, or -1 with errno.
+static inline int cfuse_catch_signals(int pipe) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = SIG_IGN;
+  if (sigaction(SIGPIPE, &action, 0) != 0) return -1;
+  cfuse_signal_pipe = pipe;
+  action.sa_handler = cfuse_note_signal;
+  for (int i = 0; i < 3; i++)
+    if (sigaction(cfuse_signals[i], &action, cfuse_old_actions() + i) != 0) return -1;
+  return 0;
+}
+
+/// Has those signals do what they did before.
+static inline void cfuse_release_signals(void) {
+  for (int i = 0; i < 3; i++) sigaction(cfuse_signals[i], cfuse_old_actions() + i, 0);
+}
+
 // What is behind _GNU_SOURCE.
+int syncfs(int descriptor);
+
+/// Has the kernel write back what it has of the filesystem that a file is in.
+static inline int cfuse_sync_filesystem(int descriptor) { return syncfs(descriptor); }
+
 struct cfuse_credentials {
   pid_t process;
   uid_t user;

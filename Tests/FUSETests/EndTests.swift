@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 // How mounts begin and end: foreground, background, signals, refusals, mount(8)'s helper.
 
+internal import Glibc
 internal import TestSupport
 internal import Testing
 
@@ -24,6 +25,34 @@ struct EndTests {
       grep -c " $MOUNT " /proc/mounts
       """)
     #expect(result.text == "12\n0\n0\n", "\(result.standardError)")
+  }
+
+  /// What the kernel has not written back yet when the signal comes, too: of a file that is open.
+  @Test(arguments: ["INT", "TERM", "HUP"])
+  func signalWritesWhatWasWritten(_ signal: String) throws {
+    try withTemporaryFolder { folder in
+      let setting = ChangingMountTests.Setting.all[0]
+      let images = try setting.format(in: folder)
+      let mount = try setting.mount(images, isChanged: true)
+      let server = try #require(try mount.server())
+      let result = try mount.shell(
+        """
+        python3 - \(server) \(signal) <<'END'
+        import os, signal, sys, time
+        file = os.open("open", os.O_CREAT | os.O_WRONLY)
+        os.write(file, b"x" * 2500000)
+        os.kill(int(sys.argv[1]), signal.Signals["SIG" + sys.argv[2]])
+        time.sleep(4)
+        END
+        """)
+      #expect(result.status == 0, "\(result.standardError)")
+      for _ in 0..<200 where try mount.server() != nil { usleep(50_000) }
+      #expect(try mount.server() == nil)
+      let again = try setting.mount(images, isChanged: false)
+      #expect(try again.shell("tr -d x <open | wc -c; wc -c <open").text == "0\n2500000\n")
+      try again.end()
+      try setting.expectSound(images)
+    }
   }
 
   @Test func backgroundMountEndsWithItsUnmount() throws {
