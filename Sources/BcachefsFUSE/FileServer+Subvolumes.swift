@@ -25,15 +25,22 @@ internal import Synchronization
 
 /// The thread that does what is asked for by ioctls.
 final class SubvolumeWork: Sendable {
-  private let pool = Mutex<WorkerPool?>(nil)
+  private struct State {
+    var pool: WorkerPool?
+    /// What waits for its turn: whoever adds to it waits for nothing.
+    var waiting: [@Sendable () -> Void] = []
+    var isAtWork = false
+  }
 
-  func begin() { pool.withLock { $0 = WorkerPool(workers: 1) } }
+  private let state = Mutex(State())
 
-  /// Waits for what is at work; no more is taken.
+  func begin() { state.withLock { $0.pool = WorkerPool(workers: 1) } }
+
+  /// Waits for what is at work, or waits; no more is taken.
   func end() {
-    let last = pool.withLock { pool in
-      defer { pool = nil }
-      return pool
+    let last = state.withLock { state in
+      defer { state.pool = nil }
+      return state.pool
     }
     withExtendedLifetime(last) {}
   }
@@ -42,10 +49,25 @@ final class SubvolumeWork: Sendable {
   ///
   /// - Returns: False when the session is at its end.
   func submit(_ body: @escaping @Sendable () -> Void) -> Bool {
-    pool.withLock { pool in
-      guard let pool else { return false }
-      pool.submit { _ in body() }
-      return true
+    let (isTaken, idle) = state.withLock { state -> (Bool, WorkerPool?) in
+      guard let pool = state.pool else { return (false, nil) }
+      state.waiting.append(body)
+      defer { state.isAtWork = true }
+      return (true, state.isAtWork ? nil : pool)
+    }
+    // It has nothing else to do: so this does not wait.
+    idle?.submit { [self] _ in workOff() }
+    return isTaken
+  }
+
+  private func workOff() {
+    while let next = next() { next() }
+  }
+
+  private func next() -> (@Sendable () -> Void)? {
+    state.withLock { state in
+      state.isAtWork = !state.waiting.isEmpty
+      return state.isAtWork ? state.waiting.removeFirst() : nil
     }
   }
 }

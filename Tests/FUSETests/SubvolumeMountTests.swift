@@ -151,4 +151,26 @@ struct SubvolumeMountTests {
       fi
       """)
   }
+
+  /// More than there are threads, while the kernel has something to write back for each.
+  @Test func manySnapshotsAtOnceAreTaken() throws {
+    try run(
+      """
+      cat >"$FOLDER/write.py" <<'END'
+      import os, sys
+      file = os.open("file", os.O_CREAT | os.O_WRONLY)
+      while not os.path.exists("done"):
+          os.pwrite(file, os.urandom(1 << 20), 0)
+      END
+      python3 "$FOLDER/write.py" & writer=$!
+      requests=
+      for number in $(seq 40); do
+        "$BCACHEFS" subvolume snapshot . "snapshot $number" & requests="$requests $!"
+      done
+      for request in $requests; do wait $request; done
+      touch done
+      wait $writer
+      [ $(ls -d snapshot* | wc -l) = 40 ]
+      """, again: "[ $(ls -d snapshot* | wc -l) = 40 ]")
+  }
 }
