@@ -16,9 +16,9 @@ extension FileServer {
   }
 
   private func reply(_ request: Request, attributes: FileAttributes, of node: UInt64) {
-    writers.noteTold(node, sectors: attributes.inode.sectors)
-    request.reply(
-      attributes.status(blockBytes: blockBytes), timeoutSeconds: timeout(of: attributes))
+    let timeout = timeout(of: attributes)
+    writers.noteTold(node, sectors: attributes.inode.sectors, isKept: timeout > 0)
+    request.reply(attributes.status(blockBytes: blockBytes), timeoutSeconds: timeout)
   }
 
   /// - Parameter which: As in `FUSE_SET_ATTR_*`.

@@ -4,7 +4,8 @@
 // How it works
 //   1. The kernel's page cache has contents; what comes here are its reads ahead and its writing
 //      back, up to a mebibyte each, and what programs read and write past it.
-//   2. What the kernel writes back changes no times: it has them, and sets them itself.
+//   2. Nothing of this changes times: the kernel, which writes back, has those of regular files and
+//      sets them itself. Where both did, what it had told before could be overwritten.
 //   3. A close need not be told (`flush` answers that there is no such thing): nothing is done at
 //      one.
 
@@ -13,6 +14,7 @@ internal import BcachefsFormat
 internal import BcachefsSupport
 internal import CFUSE
 internal import Glibc
+internal import Synchronization
 
 extension FileServer {
   // Behind _GNU_SOURCE, which the import of the C library does not define.
@@ -32,6 +34,8 @@ extension FileServer {
       }
       writers.add(node)
       noteRoom()
+      // What it knows of the file may be from before.
+      if isRoomShort.load(ordering: .relaxed) { kernel.forgetAttributes(of: node) }
       noteQuota(node, file)
     }
     info.fh = Self.handle(info.flags, request)
@@ -70,7 +74,7 @@ extension FileServer {
     guard let offset = UInt64(exactly: offset) else { return request.fail(EINVAL) }
     do throws(VolumeError) {
       try system.write(
-        file, bytes, at: offset, keepsTimes: isFromCache,
+        file, bytes, at: offset, keepsTimes: true,
         quotas: isFromCache ? Self.quotaRule(handle) : request.quotaRule)
       noteRoom()
       noteQuota(node, file)
@@ -112,7 +116,8 @@ extension FileServer {
       }
       do throws(VolumeError) {
         try system.change(
-          file, start..<end, change, keepsSize: keepsSize, quotas: request.quotaRule)
+          file, start..<end, change, keepsSize: keepsSize, keepsTimes: true,
+          quotas: request.quotaRule)
       } catch {
         // The kernel keeps what it has where this fails, though some of it may be zeros now.
         if case .zero = change { writers.writeBack(node, from: offset) }
@@ -138,7 +143,8 @@ extension FileServer {
       let (end, overflow) = start.addingReportingOverflow(count)
       guard !overflow else { return request.fail(EOVERFLOW) }
       let copied = try system.copyRange(
-        from: from, start..<end, to: file, at: offset, quotas: request.quotaRule)
+        from: from, start..<end, to: file, at: offset, keepsTimes: true,
+        quotas: request.quotaRule)
       request.reply(written: Int(copied))
     }
   }

@@ -80,10 +80,10 @@ final class FileServer: RequestServer {
   func entry(_ attributes: FileAttributes) -> fuse_entry_param {
     system.holdSeen(attributes.id)
     let node = nodes.remember(attributes.id)
-    writers.noteTold(node, sectors: attributes.inode.sectors)
+    let timeout = timeout(of: attributes)
+    writers.noteTold(node, sectors: attributes.inode.sectors, isKept: timeout > 0)
     return fuse_entry_param(
-      node: node, attributes, blockBytes: blockBytes,
-      attributesTimeout: timeout(of: attributes))
+      node: node, attributes, blockBytes: blockBytes, attributesTimeout: timeout)
   }
 
   func reply(_ request: Request, _ attributes: FileAttributes) {

@@ -52,6 +52,7 @@ final class OpenWriters: Sendable {
   /// Something was lost that the kernel had written back: who writes more is to hear of it.
   func noteLoss(of node: UInt64, _ reason: Int32) {
     files.withLock { $0[node]?.loss = reason }
+    kernel.forgetAttributes(of: node)
   }
 
   /// Why something was lost, as an errno, once.
@@ -95,9 +96,12 @@ final class OpenWriters: Sendable {
   }
 
   /// The kernel is about to be told how many sectors a file takes.
-  func noteTold(_ node: UInt64, sectors: UInt64) {
+  ///
+  /// - Parameter isKept: Whether it may keep what it is told.
+  func noteTold(_ node: UInt64, sectors: UInt64, isKept: Bool) {
     files.withLock { files in
       guard files[node] != nil else { return }
+      if isKept { files[node]?.isLimited = false }
       files[node]?.told = sectors == 0 ? .nothing : .sectors
       unsettle(node)
     }

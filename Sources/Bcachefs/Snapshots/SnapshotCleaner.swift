@@ -79,14 +79,21 @@ final class SnapshotCleaner: Sendable {
   func deleteUnreachableFiles() throws(VolumeError) {
     // Who makes a file without a name holds it before it is through the gate.
     let dead = try gate.alone { () throws(VolumeError) -> [BPos] in
-      try engine.deadInodes { inode, snapshot in
-        openFiles.subvolumes(of: inode).contains { subvolume in
-          engine.snapshots.withLock { $0.sees(snapshot, from: subvolume) }
-        }
-      }
+      try engine.deadInodes { inode, snapshot in isHeld(inode, snapshot) }
     }
     for place in dead {
-      try gate.passing { () throws(VolumeError) in try engine.deleteInode(place) }
+      try gate.passing { () throws(VolumeError) in
+        // The number may be another file's by now.
+        guard !isHeld(place.offset, place.snapshot) else { return }
+        try engine.deleteInode(place)
+      }
+    }
+  }
+
+  /// Whether somebody has a file open, as a snapshot shows it.
+  private func isHeld(_ inode: UInt64, _ snapshot: UInt32) -> Bool {
+    openFiles.subvolumes(of: inode).contains { subvolume in
+      engine.snapshots.withLock { $0.sees(snapshot, from: subvolume) }
     }
   }
 }

@@ -5,6 +5,7 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
+internal import FileModel
 internal import TestSupport
 internal import Testing
 
@@ -78,18 +79,18 @@ internal import Testing
       model.truncate(to: Int(size))
       return "truncate \(size)"
     case 8:
-      try contents.punch(offset..<end)
+      try contents.punch(offset..<end, contents.now)
       model.zero(Int(offset)..<Int(end))
       return "punch \(offset)..<\(end)"
     case 9:
       let keepsSize = random.next() % 2 == 0
-      try contents.zero(offset..<end, keepsSize: keepsSize)
+      try contents.zero(offset..<end, keepsSize: keepsSize, contents.now)
       model.zero(Int(offset)..<Int(end))
       if !keepsSize, model.bytes.count < end { model.truncate(to: Int(end)) }
       return "zero \(offset)..<\(end), keeps size: \(keepsSize)"
     case 10:
       let keepsSize = random.next() % 2 == 0
-      try contents.allocate(offset..<end, keepsSize: keepsSize)
+      try contents.allocate(offset..<end, keepsSize: keepsSize, contents.now)
       if !keepsSize, model.bytes.count < end { model.truncate(to: Int(end)) }
       return "allocate \(offset)..<\(end), keeps size: \(keepsSize)"
     case 11:
@@ -239,6 +240,31 @@ internal import Testing
   }
 
   /// Threads write to windows of one file, and flush it, while others do: nothing is forgotten.
+  @Test func theLargestFileIsCutOffAndIsNotZeroedWhereThereIsNoRoom() throws {
+    let disk = try OpenFileSystem()
+    let files = try disk.open()
+    let file = try files.makeFile("file")
+    try files.write(file, [UInt8](repeating: 1, count: 5000).rawBytes, at: 0)
+    let largest = UInt64(Int64.max)
+    for size in [largest, largest - 1, largest - 5000, largest, 10_000] {
+      try files.truncate(file, to: size)
+      #expect(try files.attributes(of: file).byteCount == size)
+    }
+    for keepsSize in [true, false] {
+      expectCode(.noSpace) { () throws(VolumeError) in
+        try files.change(file, 0..<largest, .zero, keepsSize: keepsSize)
+      }
+      expectCode(.noSpace) { () throws(VolumeError) in
+        try files.change(file, 0..<largest, .allocate, keepsSize: keepsSize)
+      }
+    }
+    try files.change(file, 0..<largest, .punch, keepsSize: true)
+    try files.truncate(file, to: 5000)
+    #expect(try files.allBytes(of: file) == [UInt8](repeating: 0, count: 5000))
+    try files.close()
+    try expectSound(disk.device)
+  }
+
   @Test func whatIsWrittenBesideAFlushIsWrittenToo() throws {
     let disk = try OpenFileSystem()
     let files = try disk.open()

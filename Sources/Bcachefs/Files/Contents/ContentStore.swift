@@ -45,6 +45,7 @@ final class ContentStore: Sendable {
   let dirtyLimitBytes: Int
   private let state = Mutex(State())
   private let dirtyBytes = Atomic<Int>(0)
+  private let commits = Atomic<UInt64>(0)
   /// For the thread that writes in the background.
   private let waiting = Condition()
   private let report: @Sendable (ReadDamage) -> Void
@@ -153,6 +154,11 @@ final class ContentStore: Sendable {
   /// Bytes of memory that hold what is not written.
   var dirtyByteCount: Int { dirtyBytes.load(ordering: .relaxed) }
 
+  /// How often something of files' contents was committed that is still in memory.
+  var commitCount: UInt64 { commits.load(ordering: .acquiring) }
+
+  func noteCommit() { commits.add(1, ordering: .acquiringAndReleasing) }
+
   var isOverLimit: Bool { dirtyBytes.load(ordering: .relaxed) > dirtyLimitBytes }
 
   /// Writes all that is dirty now. What fails is told to those who flush the file next. The caller
@@ -180,15 +186,15 @@ final class ContentStore: Sendable {
   /// How often all is written for one who finds no space: others may be faster.
   private static var roomAttempts: Int { 3 }
 
-  /// The same for the files of a subvolume.
-  func writeAll(of subvolume: UInt32) {
-    while let file = anyDirty(of: subvolume) { file.writeBack() }
-  }
-
-  private func anyDirty(of subvolume: UInt32) -> FileContents? {
-    state.withLock { state in
-      state.dirty.files.first { $0.subvolume == subvolume }.flatMap { state.files[$0] }
+  /// Writes what is dirty now of the files of a subvolume.
+  ///
+  /// - Returns: Whether anything was.
+  @discardableResult func writeAll(of subvolume: UInt32) -> Bool {
+    let files = state.withLock { state in
+      state.dirty.files.filter { $0.subvolume == subvolume }.compactMap { state.files[$0] }
     }
+    for file in files { file.writeBack() }
+    return !files.isEmpty
   }
 
   private func oldestDirty(since time: UInt64) -> FileContents? {

@@ -46,14 +46,14 @@ extension Engine {
     try finishLoggedOperation(at: place)
   }
 
-  /// Changes a file's size, where that is larger, and its times.
+  /// Changes a file's size, where that is larger, and its times, unless they stay.
   func setSize(
-    of file: FileID, atLeast size: UInt64, time: UInt64
+    of file: FileID, atLeast size: UInt64, time: UInt64?
   ) throws(VolumeError) {
     try run("set_size") { (transaction) throws(TransactionError) in
       var (snapshot, inode) = try transaction.inodeToChange(file)
       inode.size = max(inode.size, size)
-      inode.noteWritten(at: time)
+      if let time { inode.noteWritten(at: time) }
       transaction.put(inode, snapshot)
       try transaction.commit()
     }

@@ -24,13 +24,14 @@ extension FileContents {
   /// - Parameters:
   ///   - range: Of the source, in bytes; ends where the file does.
   ///   - offset: The byte of this file at which the copy begins.
+  ///   - time: When that is; nil where this file's times stay.
   ///   - rule: What quotas say to it.
   /// - Returns: how many bytes were copied: fewer where it could not go on.
   /// - Throws: when nothing was copied: `.invalid` for ranges of one file that overlap,
   ///   `.fileTooLarge`, `.noSpace`, `.quotaExceeded`, `.readOnly`; `.allCopiesBad` for what cannot
   ///   be read.
   func copy(
-    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64,
+    from source: FileContents, _ range: Range<UInt64>, to offset: UInt64, _ time: UInt64?,
     _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) -> UInt64 {
     let end = try end(of: UInt64(range.count), from: offset)
@@ -43,7 +44,7 @@ extension FileContents {
       }
       let both = min(range.lowerBound, offset)..<max(range.upperBound, end)
       return try withRange(both) { () throws(VolumeError) in
-        try copyHeld(from: source, range, to: offset, rule)
+        try copyHeld(from: source, range, to: offset, time, rule)
       }
     }
     let isFirst =
@@ -52,7 +53,7 @@ extension FileContents {
     let (firstRange, secondRange) = isFirst ? (target, range) : (range, target)
     return try first.withRange(firstRange) { () throws(VolumeError) in
       try second.withRange(secondRange) { () throws(VolumeError) in
-        try copyHeld(from: source, range, to: offset, rule)
+        try copyHeld(from: source, range, to: offset, time, rule)
       }
     }
   }
@@ -60,11 +61,12 @@ extension FileContents {
   /// The same, with both ranges the caller's. What was copied before a failure counts: the file is
   /// as long as that says, and whoever asks to go on is told why it cannot.
   private func copyHeld(
-    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ rule: QuotaRule
+    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ time: UInt64?,
+    _ rule: QuotaRule
   ) throws(VolumeError) -> UInt64 {
     var done: UInt64 = 0
     do throws(VolumeError) {
-      try copyHeld(from: source, wanted, to: offset, rule, &done)
+      try copyHeld(from: source, wanted, to: offset, time, rule, &done)
     } catch {
       guard done > 0 else { throw error }
     }
@@ -72,14 +74,14 @@ extension FileContents {
   }
 
   private func copyHeld(
-    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ rule: QuotaRule,
-    _ done: inout UInt64
+    from source: FileContents, _ wanted: Range<UInt64>, to offset: UInt64, _ time: UInt64?,
+    _ rule: QuotaRule, _ done: inout UInt64
   ) throws(VolumeError) {
     let sourceSize = source.shown.size
     guard wanted.lowerBound < sourceSize else { return }
     let range = wanted.lowerBound..<min(wanted.upperBound, sourceSize)
     let (count, block) = (UInt64(range.count), UInt64(blockBytes))
-    let write = ContentWrite(options: try dataOptions(), time: now, quotas: rule)
+    let write = ContentWrite(options: try dataOptions(), time: time, quotas: rule)
     guard range.lowerBound % block == offset % block else {
       return try copyBytes(from: source, range, to: offset, write, &done)
     }
@@ -116,11 +118,13 @@ extension FileContents {
     if engine.quotas != nil {
       try promiseQuota([offset..<offset + count], write.quotas, &reservation)
     }
-    try engine.share(
-      SectorCopy(
-        source: source.file, destination: file, from: range.lowerBound / 512, to: offset / 512,
-        count: count / 512),
-      InodeChange(size: size, time: write.time), &reservation.quota, &sectors)
+    try replacingTime(by: write.time) { () throws(VolumeError) in
+      try engine.share(
+        SectorCopy(
+          source: source.file, destination: file, from: range.lowerBound / 512, to: offset / 512,
+          count: count / 512),
+        InodeChange(size: size, time: write.time), &reservation.quota, &sectors)
+    }
   }
 
   /// Copies bytes by reading and writing them, window by window: one is kept as a whole, or not.

@@ -22,7 +22,9 @@ internal import BcachefsSupport
 extension FileContents {
   /// Writes what is dirty; what fails is told to those who flush next.
   func writeBack() {
-    do throws(VolumeError) { try writeWindows(0..<Self.maxBytes) } catch { noteLost(error) }
+    do throws(VolumeError) { try writeWindows(0..<Self.maxBytes) } catch {
+      // Noted by who lost it.
+    }
   }
 
   private func noteLost(_ error: VolumeError) {
@@ -42,7 +44,7 @@ extension FileContents {
 
   /// Writes the dirty windows that have a part of a range.
   ///
-  /// - Throws: the first failure, when all was tried.
+  /// - Throws: the first failure, when all was tried; who flushes next is told, too.
   func writeWindows(_ range: Range<UInt64>) throws(VolumeError) {
     var failed: VolumeError?
     var rest = numbers(ofWindowsIn: range)[...]
@@ -63,10 +65,7 @@ extension FileContents {
     var rest = numbers(ofWindowsIn: range)[...]
     while !rest.isEmpty {
       let some = condition.withLock { first(of: rest) { _ in true } }
-      do throws(VolumeError) { try write(some) } catch {
-        noteLost(error)
-        throw error
-      }
+      try write(some)
       rest = rest.dropFirst(some.count)
     }
   }
@@ -122,18 +121,21 @@ extension FileContents {
     }
     defer {
       engine.release(&reservation)
+      store.noteCommit()
       for (number, window) in found { forget(number, window) }
     }
     do throws(VolumeError) { try write(found[...], &reservation) } catch {
-      guard found.count > 1 else { throw error }
-      var isLost = false
-      for index in found.indices {
+      var isLost = found.count == 1
+      for index in found.indices where found.count > 1 {
         do throws(VolumeError) { try write(found[index...index], &reservation) } catch {
           isLost = true
         }
       }
-      // The reason of the first failure, of which others may only be what follows.
-      if isLost { throw error }
+      guard isLost else { return }
+      // Before the windows are forgotten: who flushes and finds none of them has to hear of it. The
+      // reason of the first failure, of which others may only be what follows.
+      noteLost(error)
+      throw error
     }
   }
 

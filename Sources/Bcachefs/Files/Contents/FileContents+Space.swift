@@ -51,13 +51,19 @@ extension FileContents {
     try checkSize(new)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
       let (old, time) = (shown.size, now)
-      if new < old { dropWindows(up(new)..<down(Self.maxBytes)) }
+      if new < old { dropWindows(up(new)..<up(Self.maxBytes)) }
       // Or what is not written yet would show as zeros after a crash.
       try writeWindowsHeld(Self.toTheEnd)
-      if new < old, new % UInt64(blockBytes) != 0, try isKept(down(new)..<up(new)) {
-        try writeLastBlock(of: new, time)
-      } else {
-        try engine.truncate(file, to: new, time: time)
+      do throws(VolumeError) {
+        if new < old, new % UInt64(blockBytes) != 0, try isKept(down(new)..<up(new)) {
+          try writeLastBlock(of: new, time)
+        } else {
+          try engine.truncate(file, to: new, time: time)
+        }
+      } catch {
+        // What is behind the end goes later, where it could not all be removed.
+        if try storedSize() == new { setSize(new) }
+        throw error
       }
       setSize(new)
     }
@@ -107,11 +113,13 @@ extension FileContents {
   }
 
   /// Overwrites bytes within one block with zeros, if there is anything.
-  private func zeroTail(of start: UInt64, upTo end: UInt64) throws(VolumeError) {
+  private func zeroTail(
+    of start: UInt64, upTo end: UInt64, _ time: UInt64?
+  ) throws(VolumeError) {
     guard start < end else { return }
     guard try isKept(down(start)..<down(start) + UInt64(blockBytes)) else { return }
     let zeros = HeapBuffer(byteCount: Int(end - start))
-    try keep(zeros.bytes, at: start, ContentWrite(options: dataOptions(), time: now))
+    try keep(zeros.bytes, at: start, ContentWrite(options: dataOptions(), time: time))
   }
 
   // MARK: - Room
@@ -120,9 +128,10 @@ extension FileContents {
   ///
   /// - Parameters:
   ///   - keepsSize: The file does not become longer.
+  ///   - time: When it does; nil where its times stay.
   ///   - rule: What quotas say to it.
   func allocate(
-    _ range: Range<UInt64>, keepsSize: Bool, _ rule: QuotaRule = .unchecked
+    _ range: Range<UInt64>, keepsSize: Bool, _ time: UInt64?, _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(range) { () throws(VolumeError) in
@@ -130,29 +139,37 @@ extension FileContents {
       let options = try dataOptions()
       try engine.allocate(
         file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
-      if !keepsSize { try extend(to: range.upperBound) }
+      if !keepsSize { try extend(to: range.upperBound, time) }
     }
   }
 
-  private func extend(to end: UInt64) throws(VolumeError) {
-    forgetTime()
-    try engine.setSize(of: file, atLeast: end, time: now)
+  private func extend(to end: UInt64, _ time: UInt64?) throws(VolumeError) {
+    if time != nil { forgetTime() }
+    try engine.setSize(of: file, atLeast: end, time: time)
     grow(to: end)
   }
 
   /// Leaves nothing in a range but zeros (FALLOC_FL_PUNCH_HOLE).
-  func punch(_ range: Range<UInt64>) throws(VolumeError) {
+  ///
+  /// - Parameter time: When that is; nil where the file's times stay.
+  func punch(_ range: Range<UInt64>, _ time: UInt64?) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
-      try clear(range)
-      try engine.setSize(of: file, atLeast: 0, time: now)
-      forgetTime()
+      try clear(range, time)
+      try note(time)
     }
   }
 
-  /// The same, and promises room for it (FALLOC_FL_ZERO_RANGE).
+  /// Has the inode say when the file was changed last. All of it is the caller's.
+  private func note(_ time: UInt64?) throws(VolumeError) {
+    guard let time else { return }
+    try engine.setSize(of: file, atLeast: 0, time: time)
+    forgetTime()
+  }
+
+  /// The same as punching, and promises room for it (FALLOC_FL_ZERO_RANGE).
   func zero(
-    _ range: Range<UInt64>, keepsSize: Bool, _ rule: QuotaRule = .unchecked
+    _ range: Range<UInt64>, keepsSize: Bool, _ time: UInt64?, _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
@@ -160,38 +177,33 @@ extension FileContents {
       // What it has gives its room back, but for snapshots: it is not counted on before it is gone.
       var reservation = try reserve(
         down(range.lowerBound)..<up(range.upperBound), dirtyBlocks: 0, options)
-      do throws(VolumeError) { try clear(range) } catch {
+      do throws(VolumeError) { try clear(range, time) } catch {
         engine.release(&reservation)
         throw error
       }
       engine.release(&reservation)
       try engine.allocate(
         file, down(range.lowerBound) / 512..<up(range.upperBound) / 512, options, rule)
-      if keepsSize {
-        try engine.setSize(of: file, atLeast: 0, time: now)
-        forgetTime()
-      } else {
-        try extend(to: range.upperBound)
-      }
+      if keepsSize { try note(time) } else { try extend(to: range.upperBound, time) }
     }
   }
 
   /// Zeros a range: whole blocks go, parts are overwritten, and nothing is where the file has
   /// ended. All of the file is the caller's.
-  private func clear(_ range: Range<UInt64>) throws(VolumeError) {
+  private func clear(_ range: Range<UInt64>, _ time: UInt64?) throws(VolumeError) {
     let size = shown.size
     let (first, last) = (up(range.lowerBound), down(range.upperBound))
     guard first <= last else {
-      return try zeroTail(of: range.lowerBound, upTo: min(range.upperBound, size))
+      return try zeroTail(of: range.lowerBound, upTo: min(range.upperBound, size), time)
     }
-    try zeroTail(of: range.lowerBound, upTo: min(first, size))
-    try zeroTail(of: last, upTo: min(range.upperBound, size))
+    try zeroTail(of: range.lowerBound, upTo: min(first, size), time)
+    try zeroTail(of: last, upTo: min(range.upperBound, size), time)
     guard first < last else { return }
     if last >= size {
       // Nobody else would tell the inode how long the file is. A crash must not show that, and
       // zeros where data is that came before it.
       try writeWindowsHeld(0..<first)
-      try engine.setSize(of: file, atLeast: size, time: now)
+      try engine.setSize(of: file, atLeast: size, time: time)
     }
     dropWindows(first..<last)
     try engine.punch(file, first / 512..<last / 512)

@@ -116,12 +116,28 @@ final class FileContents: @unchecked Sendable {
   /// The time for a change, in the volume's units.
   var now: UInt64 { engine.now }
 
-  /// Somebody sets the file's times: what was written before does not change them any more when
-  /// this returns. It may wait for who writes it.
-  func forgetTime() {
+  /// The inode is about to know another time: what was written before does not change it any more
+  /// when this returns. It may wait for who writes that.
+  func forgetTime() { _ = takeTime() }
+
+  private func takeTime() -> UInt64? {
     condition.withLock {
+      let old = time
       time = nil
       while timeWriters > 0 { condition.wait() }
+      return old
+    }
+  }
+
+  /// Has `body` put another time into the inode than the one that it does not know yet; nil: none.
+  func replacingTime<Result>(
+    by time: UInt64?, _ body: () throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    guard time != nil else { return try body() }
+    let old = takeTime()
+    do throws(VolumeError) { return try body() } catch {
+      condition.withLock { self.time = self.time ?? old }
+      throw error
     }
   }
 
@@ -139,6 +155,7 @@ final class FileContents: @unchecked Sendable {
       condition.broadcast()
     }
     let result = try body(size, time)
+    store.noteCommit()
     condition.withLock { if self.time == time { self.time = nil } }
     return result
   }
@@ -282,12 +299,28 @@ final class FileContents: @unchecked Sendable {
     defer { engine.release(&reservation) }
     if engine.quotas != nil { try promiseQuota([offset..<end], write.quotas, &reservation) }
     let change = InodeChange(size: max(shown.size, end), time: write.time)
-    try store.withWriter { (writer) throws(VolumeError) in
-      try writer.write(
-        bytes, atSector: offset / 512,
-        FileWrite(file: file, options: write.options, change: change), &reservation)
+    do throws(VolumeError) {
+      try replacingTime(by: write.time) { () throws(VolumeError) in
+        try store.withWriter { (writer) throws(VolumeError) in
+          try writer.write(
+            bytes, atSector: offset / 512,
+            FileWrite(file: file, options: write.options, change: change), &reservation)
+        }
+      }
+    } catch {
+      // A part of it may be in.
+      grow(to: min(try storedSize(), end))
+      throw error
     }
     grow(to: end)
+  }
+
+  /// The size that the inode says.
+  func storedSize() throws(VolumeError) -> UInt64 {
+    try engine.run("stored_size") { (transaction) throws(TransactionError) in
+      let snapshot = try transaction.subvolume(file.subvolume).snapshot
+      return try transaction.inode(file.inode, snapshot).size
+    }
   }
 
   /// Puts bytes into windows.
@@ -396,7 +429,9 @@ final class FileContents: @unchecked Sendable {
   func reserve(
     _ range: Range<UInt64>, dirtyBlocks: Int, _ options: DataOptions
   ) throws(VolumeError) -> DiskReservation {
-    let sectors = (UInt64(range.count) - UInt64(dirtyBlocks * blockBytes)) / 512
+    // A file's last block can end where no `Int` reaches.
+    let bytes = range.upperBound - range.lowerBound
+    let sectors = (bytes - UInt64(dirtyBlocks * blockBytes)) / 512
     do throws(VolumeError) {
       return try engine.usage.reserve(sectors, replicas: options.replicas)
     } catch {

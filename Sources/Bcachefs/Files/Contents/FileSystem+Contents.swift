@@ -62,26 +62,28 @@ extension FileSystem {
   ///
   /// - Parameters:
   ///   - keepsSize: With `allocate` and `zero`: the file does not become longer.
+  ///   - keepsTimes: As of `write`, but for what moves.
   ///   - quotas: Whether the owner's limits count.
   /// - Throws: as `write`; `.invalid` for parts of blocks where only whole ones can move, and for
   ///   ranges that reach the end; `.notPermitted` for an immutable file, and for one that may only
   ///   grow, but with `allocate`.
   public func change(
     _ id: FileID, _ range: Range<UInt64>, _ change: RangeChange, keepsSize: Bool = false,
-    quotas: QuotaRule = .exempt
+    keepsTimes: Bool = false, quotas: QuotaRule = .exempt
   ) throws(VolumeError) {
     guard !range.isEmpty else { throw VolumeError(.invalid, "a range that is empty") }
     try checkMayChange(id, onlyGrows: change == .allocate)
+    let time = keepsTimes ? nil : engine.now
     try withContents(id) { (contents) throws(VolumeError) in
       switch change {
       case .allocate:
         try self.contents.withRoom { () throws(VolumeError) in
-          try contents.allocate(range, keepsSize: keepsSize, quotas)
+          try contents.allocate(range, keepsSize: keepsSize, time, quotas)
         }
-      case .punch: try contents.punch(range)
+      case .punch: try contents.punch(range, time)
       case .zero:
         try self.contents.withRoom { () throws(VolumeError) in
-          try contents.zero(range, keepsSize: keepsSize, quotas)
+          try contents.zero(range, keepsSize: keepsSize, time, quotas)
         }
       case .collapse: try contents.shift(range, isInsert: false)
       case .insert:
@@ -98,13 +100,14 @@ extension FileSystem {
   /// - Parameters:
   ///   - source: The file that has the data; the range ends where it does.
   ///   - id: The file that gets it, from `offset` on.
+  ///   - keepsTimes: As of `write`.
   ///   - quotas: Whether its owner's limits count.
   /// - Returns: how many bytes were copied: fewer where it could not go on.
   /// - Throws: as `read` and `write`, when nothing was copied; `.invalid` for ranges of one file
   ///   that overlap; `.notPermitted` for an immutable file.
   public func copyRange(
     from source: FileID, _ range: Range<UInt64>, to id: FileID, at offset: UInt64,
-    quotas: QuotaRule = .exempt
+    keepsTimes: Bool = false, quotas: QuotaRule = .exempt
   ) throws(VolumeError) -> UInt64 {
     try checkRoom()
     try checkMayChange(id, onlyGrows: true)
@@ -113,7 +116,8 @@ extension FileSystem {
     defer { contents.close(source) }
     return try withContents(id) { (contents) throws(VolumeError) in
       try self.contents.withRoom { () throws(VolumeError) in
-        try contents.copy(from: from, range, to: offset, quotas)
+        try contents.copy(
+          from: from, range, to: offset, keepsTimes ? nil : engine.now, quotas)
       }
     }
   }

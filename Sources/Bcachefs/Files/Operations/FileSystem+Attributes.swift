@@ -26,14 +26,22 @@ extension FileSystem {
       // What is promised to the old owner becomes his, and then the new one's.
       contents.find(id)?.writeBack()
     }
-    if change.modificationTime != nil { contents.find(id)?.forgetTime() }
-    let inode = try engine.run("setattr", quotas: quotas) {
-      (transaction) throws(TransactionError) in
-      let inode = try transaction.change(id, change, time, setting)
-      try transaction.commit()
-      return inode
+    let before = contents.commitCount
+    let commit = { [engine] () throws(VolumeError) -> Inode in
+      try engine.run("setattr", quotas: quotas) { (transaction) throws(TransactionError) in
+        let inode = try transaction.change(id, change, time, setting)
+        try transaction.commit()
+        return inode
+      }
     }
-    return attributes(id, inode)
+    let inode: Inode
+    if let modified = change.modificationTime, let contents = contents.find(id) {
+      inode = try contents.replacingTime(by: time.units(modified), commit)
+    } else {
+      inode = try commit()
+    }
+    let result = attributes(id, inode)
+    return contents.commitCount == before ? result : try attributes(of: id)
   }
 
   /// What statfs(2) tells. No I/O.

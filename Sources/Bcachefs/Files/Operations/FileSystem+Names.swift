@@ -18,18 +18,31 @@ extension FileSystem {
   ///
   /// - Throws: `.notFound`, `.notADirectory`.
   public func lookup(_ name: [UInt8], in parent: FileID) throws(VolumeError) -> FileAttributes {
-    let (id, inode) = try engine.run("lookup") {
-      (transaction) throws(TransactionError) -> (FileID, Inode) in
-      let snapshot = try transaction.subvolume(parent.subvolume).snapshot
-      let directory = try transaction.directory(parent, snapshot, .read)
-      let found = try transaction.name(name, in: directory, .read)
-      let id = try transaction.fileID(of: found.target, in: parent.subvolume)
-      let seenFrom =
-        id.subvolume == parent.subvolume
-        ? snapshot : try transaction.subvolume(id.subvolume).snapshot
-      return (id, try transaction.inode(id.inode, seenFrom))
+    try attributes { () throws(VolumeError) in
+      try engine.run("lookup") { (transaction) throws(TransactionError) -> (FileID, Inode) in
+        let snapshot = try transaction.subvolume(parent.subvolume).snapshot
+        let directory = try transaction.directory(parent, snapshot, .read)
+        let found = try transaction.name(name, in: directory, .read)
+        let id = try transaction.fileID(of: found.target, in: parent.subvolume)
+        let seenFrom =
+          id.subvolume == parent.subvolume
+          ? snapshot : try transaction.subvolume(id.subvolume).snapshot
+        return (id, try transaction.inode(id.inode, seenFrom))
+      }
     }
-    return attributes(id, inode)
+  }
+
+  /// What a file's inode says and what its contents do, as of one moment: what is written meanwhile
+  /// goes from these to that, and would be in neither.
+  private func attributes(
+    _ look: () throws(VolumeError) -> (FileID, Inode)
+  ) throws(VolumeError) -> FileAttributes {
+    while true {
+      let before = contents.commitCount
+      let (id, inode) = try look()
+      let result = attributes(id, inode)
+      if contents.commitCount == before { return result }
+    }
   }
 
   /// The directory that a directory's name is in; the root's is the root itself.
@@ -45,10 +58,12 @@ extension FileSystem {
   ///
   /// - Throws: `.notFound`.
   public func attributes(of id: FileID) throws(VolumeError) -> FileAttributes {
-    let inode = try engine.run("getattr") { (transaction) throws(TransactionError) in
-      try transaction.inode(id.inode, transaction.subvolume(id.subvolume).snapshot)
+    try attributes { () throws(VolumeError) in
+      let inode = try engine.run("getattr") { (transaction) throws(TransactionError) in
+        try transaction.inode(id.inode, transaction.subvolume(id.subvolume).snapshot)
+      }
+      return (id, inode)
     }
-    return attributes(id, inode)
   }
 
   /// Names of a directory in the order of their hashes, from an offset on.

@@ -62,9 +62,10 @@ extension FileSystem {
     of source: UInt32, as name: [UInt8], in parent: FileID, isReadOnly: Bool = false
   ) throws(VolumeError) -> FileAttributes {
     try checkRoom()
+    // Most of it while others still write: once, or it would never end.
     contents.writeAll(of: source)
     let root = try gate.alone { () throws(VolumeError) -> Inode in
-      contents.writeAll(of: source)
+      while contents.writeAll(of: source) {}
       let (setting, used) = (setting(), lastSubvolume.load(ordering: .relaxed))
       return try engine.run("snapshot_create") { (transaction) throws(TransactionError) in
         let root = try transaction.createSnapshot(

@@ -123,9 +123,11 @@ public final class FileSystem: Sendable {
     stopCleaning()
     writing.withLock { $0 = nil }
     do throws(VolumeError) {
+      // First what others would miss, should something of the rest fail.
+      contents.writeAll()
+      try engine.journal.flush(upTo: engine.journal.currentSequence)
       for id in openFiles.takeUnlinked() { try delete(id) }
       try cleaner.deleteUnreachableFiles()
-      contents.writeAll()
       try engine.close()
     } catch {
       engine.letGo()
@@ -152,11 +154,12 @@ public final class FileSystem: Sendable {
 
   /// Makes everything durable that was done before.
   ///
-  /// - Throws: why nothing is written any more.
+  /// - Throws: why nothing is written any more, or why something of a file was lost: all others are
+  ///   durable then.
   public func sync() throws(VolumeError) {
     contents.writeAll()
-    if let lost = contents.takeFailure() { throw lost }
     try engine.journal.flush(upTo: engine.journal.currentSequence)
+    if let lost = contents.takeFailure() { throw lost }
   }
 
   /// The root directory.

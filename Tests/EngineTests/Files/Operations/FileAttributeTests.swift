@@ -5,6 +5,7 @@ internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
 internal import FileModel
+internal import Glibc
 internal import Synchronization
 internal import TestSupport
 internal import Testing
@@ -62,6 +63,53 @@ internal import Testing
     let kept = try files.attributes(of: file)
     #expect(kept.changeTime == change.changeTime)
     #expect(kept.modificationTime == written.modificationTime)
+    try files.close()
+  }
+
+  @Test func aLaterWriteOfManyBlocksHasTheLaterTime() throws {
+    let files = try OpenFileSystem().open()
+    let file = try files.makeFile("file")
+    try files.write(file, [UInt8](repeating: 1, count: 100).rawBytes, at: 0)
+    let first = try files.attributes(of: file).modificationTime
+    usleep(30_000)
+    let large = [UInt8](repeating: 2, count: 512 << 10)
+    try files.write(file, large.rawBytes, at: 1 << 20)
+    let second = try files.attributes(of: file).modificationTime
+    #expect(second > first)
+    try files.fsync(file)
+    #expect(try files.attributes(of: file).modificationTime == second)
+    try files.close()
+  }
+
+  /// Who looks while contents are written sees the file as it was, or as it is: not shorter.
+  @Test func aFileThatIsWrittenMeanwhileHasItsSizeAllTheTime() throws {
+    let files = try OpenFileSystem().open(withThreads: true)
+    let root = files.root
+    let isDone = Atomic<Bool>(false)
+    let wrong = Atomic<Int>(0)
+    var last = try files.makeFile("file")
+    for round in 0..<300 {
+      try files.unlink(name("file"), in: root)
+      last = try files.makeFile("file")
+      try files.write(last, [UInt8](repeating: UInt8(round % 200), count: 3000).rawBytes, at: 0)
+      isDone.store(false, ordering: .releasing)
+      let file = last
+      onThreads(2) { thread in
+        do throws(VolumeError) {
+          if thread == 0 {
+            try files.writeOut(file)
+            return isDone.store(true, ordering: .releasing)
+          }
+          while !isDone.load(ordering: .acquiring) {
+            let seen = try files.lookup(name("file"), in: root).inode
+            if seen.size != 3000 || seen.sectors == 0 { wrong.add(1, ordering: .relaxed) }
+          }
+        } catch {
+          Issue.record(error)
+        }
+      }
+    }
+    #expect(wrong.load(ordering: .relaxed) == 0)
     try files.close()
   }
 
