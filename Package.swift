@@ -63,7 +63,7 @@ let package = Package(
       swiftSettings: hotSettings),
     .target(
       name: "BcachefsFUSE",
-      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsSupport", "CFUSE"],
+      dependencies: ["Bcachefs", "BcachefsFormat", "BcachefsIO", "BcachefsSupport", "CFUSE"],
       swiftSettings: hotSettings),
     .target(
       name: "BcachefsCommand",

@@ -81,9 +81,8 @@ extension FileServer {
       if isFromCache { writers.noteWrite(node) }
       request.reply(written: bytes.byteCount)
     } catch {
-      if isFromCache {
-        if error.code == .noSpace { writers.noteLoss(of: node, ENOSPC) }
-        if error.code == .quotaExceeded { writers.noteLoss(of: node, EDQUOT) }
+      if isFromCache, error.code == .noSpace || error.code == .quotaExceeded {
+        writers.noteLoss(of: node, error.code.errno)
       }
       fail(request, error, file)
     }

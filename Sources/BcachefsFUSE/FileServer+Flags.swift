@@ -32,7 +32,7 @@ struct FileFlags {
   private static var keepsProject: UInt32 { 0x200 }
   /// `FS_XFLAG_*` and `FS_*_FL`, and what the format has for them (`bch_flags_to_xflags`,
   /// `bch_flags_to_uflags`).
-  private static let table: [(bit: UInt32, plainBit: UInt32, flag: InodeFlags)] = [
+  private static let table: [Row] = [
     (0x08, 0x10, .immutable), (0x10, 0x20, .append), (0x20, 0x08, .sync), (0x40, 0x80, .noatime),
     (0x80, 0x40, .nodump),
   ]
@@ -53,45 +53,46 @@ struct FileFlags {
   /// Nil where it is too short.
   init?(decoding bytes: RawSpan) {
     guard bytes.byteCount >= Layout.byteCount else { return nil }
-    var bits = bytes[Layout.flags]
+    let bits = bytes[Layout.flags]
     keepsProject = bits & Self.keepsProject != 0
-    bits &= ~Self.keepsProject
-    for row in Self.table where bits & row.bit != 0 {
-      flags.insert(row.flag)
-      bits &= ~row.bit
-    }
-    unknownBits = bits
     project = bytes[Layout.project]
+    take(bits & ~Self.keepsProject) { $0.bit }
+  }
+
+  private typealias Row = (bit: UInt32, plainBit: UInt32, flag: InodeFlags)
+
+  /// Takes the flags that bits stand for.
+  private mutating func take(_ bits: UInt32, _ bit: (Row) -> UInt32) {
+    (flags, unknownBits) = ([], bits)
+    for row in Self.table where bits & bit(row) != 0 {
+      flags.insert(row.flag)
+      unknownBits &= ~bit(row)
+    }
+  }
+
+  private func bits(_ bit: (Row) -> UInt32) -> UInt32 {
+    Self.table.reduce(0) { $0 | (flags.contains($1.flag) ? bit($1) : 0) }
   }
 
   /// The same with other flags. Nil where it is too short.
   func with(plain bytes: RawSpan) -> FileFlags? {
     guard bytes.byteCount >= 4 else { return nil }
     var result = self
-    result.flags = []
-    result.unknownBits = bytes[LEField<UInt32>(0)]
-    for row in Self.table where result.unknownBits & row.plainBit != 0 {
-      result.flags.insert(row.flag)
-      result.unknownBits &= ~row.plainBit
-    }
+    result.take(bytes[LEField<UInt32>(0)]) { $0.plainBit }
     return result
   }
 
   var encodedPlain: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: 4)
     var span = bytes.mutableRawBytes
-    span[LEField<UInt32>(0)] = Self.table.reduce(0) {
-      $0 | (flags.contains($1.flag) ? $1.plainBit : 0)
-    }
+    span[LEField<UInt32>(0)] = bits { $0.plainBit }
     return bytes
   }
 
   var encoded: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Layout.byteCount)
     var span = bytes.mutableRawBytes
-    var bits = keepsProject ? Self.keepsProject : 0
-    for row in Self.table where flags.contains(row.flag) { bits |= row.bit }
-    span[Layout.flags] = bits
+    span[Layout.flags] = bits { $0.bit } | (keepsProject ? Self.keepsProject : 0)
     span[Layout.project] = project
     return bytes
   }

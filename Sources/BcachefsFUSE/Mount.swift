@@ -99,7 +99,6 @@ public struct Mount: Sendable {
     defer { unsafe fuse_session_destroy(session) }
     unsafe served.server.begin(session)
     defer { served.server.end() }
-    Self.allowSignals()
     let signals = unsafe MountSignals(session, directory: directory, writers: writers)
     try signals.start()
     guard unsafe fuse_session_mount(session, directory) == 0 else {
@@ -136,14 +135,6 @@ public struct Mount: Sendable {
     }
     return "\(what): without being root it takes fusermount3 (package fuse3), and for allow_other "
       + "the word user_allow_other in /etc/fuse.conf"
-  }
-
-  /// Lets the signals that end a mount through: whoever started this process may have blocked them.
-  private static func allowSignals() {
-    var signals = sigset_t()
-    _ = unsafe sigemptyset(&signals)
-    for signal in [SIGINT, SIGTERM, SIGHUP] { _ = unsafe sigaddset(&signals, signal) }
-    _ = unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
   }
 
   /// What the mount shows as its root.

@@ -12,13 +12,14 @@
 //   (1) A signal that comes at any time from `start` on ends the mount.
 // Source: libfuse's fuse_loop_mt.c (fuse_session_loop_mt).
 
+internal import BcachefsIO
 internal import BcachefsSupport
 internal import CFUSE
 internal import Glibc
 internal import Synchronization
 
 @safe final class MountSignals: @unchecked Sendable {
-  // Safety: libfuse lets any thread end a session; the rest is set before the thread begins.
+  // Safety: libfuse lets any thread end a session; what the thread reads is set before it begins.
   private let session: OpaquePointer
   private let directory: String
   private let writers: OpenWriters?
@@ -72,11 +73,7 @@ internal import Synchronization
   }
 
   private func writeBack(_ writers: OpenWriters) {
-    let root = unsafe open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    if root >= 0 {
-      _ = cfuse_sync_filesystem(root)
-      close(root)
-    }
+    if let root = try? MountedDirectory(directory) { root.synchronise() }
     writers.writeBack { _ in true }
   }
 }

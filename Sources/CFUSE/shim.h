@@ -100,8 +100,9 @@ static inline struct sigaction *cfuse_old_actions(void) {
   return actions;
 }
 
-/// Has SIGINT, SIGTERM and SIGHUP write their number to a pipe and interrupt what waits. Nobody is
-/// ended by SIGPIPE any more. 0, or -1 with errno.
+/// Has SIGINT, SIGTERM and SIGHUP write their number to a pipe and interrupt what waits, also where
+/// whoever started this process had blocked them. Nobody is ended by SIGPIPE any more. 0, or -1 with
+/// errno.
 static inline int cfuse_catch_signals(int pipe) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
@@ -109,9 +110,13 @@ static inline int cfuse_catch_signals(int pipe) {
   if (sigaction(SIGPIPE, &action, 0) != 0) return -1;
   cfuse_signal_pipe = pipe;
   action.sa_handler = cfuse_note_signal;
-  for (int i = 0; i < 3; i++)
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int i = 0; i < 3; i++) {
     if (sigaction(cfuse_signals[i], &action, cfuse_old_actions() + i) != 0) return -1;
-  return 0;
+    sigaddset(&signals, cfuse_signals[i]);
+  }
+  return pthread_sigmask(SIG_UNBLOCK, &signals, 0) == 0 ? 0 : -1;
 }
 
 /// Has those signals do what they did before.
@@ -120,11 +125,6 @@ static inline void cfuse_release_signals(void) {
 }
 
 // What is behind _GNU_SOURCE.
-int syncfs(int descriptor);
-
-/// Has the kernel write back what it has of the filesystem that a file is in.
-static inline int cfuse_sync_filesystem(int descriptor) { return syncfs(descriptor); }
-
 struct cfuse_credentials {
   pid_t process;
   uid_t user;
