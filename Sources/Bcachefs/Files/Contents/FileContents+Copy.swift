@@ -118,7 +118,7 @@ extension FileContents {
     if engine.quotas != nil {
       try promiseQuota([offset..<offset + count], write.quotas, &reservation)
     }
-    try replacingTime(by: write.time) { () throws(VolumeError) in
+    try replacingTime(if: write.time != nil) { () throws(VolumeError) in
       try engine.share(
         SectorCopy(
           source: source.file, destination: file, from: range.lowerBound / 512, to: offset / 512,

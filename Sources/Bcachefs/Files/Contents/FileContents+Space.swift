@@ -62,7 +62,7 @@ extension FileContents {
         }
       } catch {
         // What is behind the end goes later, where it could not all be removed.
-        if try storedSize() == new { setSize(new) }
+        if let inode = try? storedInode(), inode.size == new { setSize(new) }
         throw error
       }
       setSize(new)
@@ -144,8 +144,9 @@ extension FileContents {
   }
 
   private func extend(to end: UInt64, _ time: UInt64?) throws(VolumeError) {
-    if time != nil { forgetTime() }
-    try engine.setSize(of: file, atLeast: end, time: time)
+    try replacingTime(if: time != nil) { () throws(VolumeError) in
+      try engine.setSize(of: file, atLeast: end, time: time)
+    }
     grow(to: end)
   }
 
@@ -160,11 +161,9 @@ extension FileContents {
     }
   }
 
-  /// Has the inode say when the file was changed last. All of it is the caller's.
+  /// Has the inode say when the file was changed last.
   private func note(_ time: UInt64?) throws(VolumeError) {
-    guard let time else { return }
-    try engine.setSize(of: file, atLeast: 0, time: time)
-    forgetTime()
+    if time != nil { try extend(to: 0, time) }
   }
 
   /// The same as punching, and promises room for it (FALLOC_FL_ZERO_RANGE).

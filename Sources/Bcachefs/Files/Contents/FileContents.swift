@@ -85,10 +85,7 @@ final class FileContents: @unchecked Sendable {
       condition.withLock { isLoading = false }
       condition.broadcast()
     }
-    let inode = try engine.run("open") { (transaction) throws(TransactionError) in
-      let snapshot = try transaction.subvolume(file.subvolume).snapshot
-      return try transaction.inode(file.inode, snapshot)
-    }
+    let inode = try storedInode()
     guard !inode.isDirectory else { throw VolumeError(.isADirectory) }
     let kind = FileKind(inode)
     guard kind == .regular || kind == .symbolicLink else { throw VolumeError(.wrongType) }
@@ -118,8 +115,6 @@ final class FileContents: @unchecked Sendable {
 
   /// The inode is about to know another time: what was written before does not change it any more
   /// when this returns. It may wait for who writes that.
-  func forgetTime() { _ = takeTime() }
-
   private func takeTime() -> UInt64? {
     condition.withLock {
       let old = time
@@ -129,11 +124,11 @@ final class FileContents: @unchecked Sendable {
     }
   }
 
-  /// Has `body` put another time into the inode than the one that it does not know yet; nil: none.
+  /// Has `body` put another time into the inode than the one that it does not know yet, if it does.
   func replacingTime<Result>(
-    by time: UInt64?, _ body: () throws(VolumeError) -> Result
+    if isReplaced: Bool, _ body: () throws(VolumeError) -> Result
   ) throws(VolumeError) -> Result {
-    guard time != nil else { return try body() }
+    guard isReplaced else { return try body() }
     let old = takeTime()
     do throws(VolumeError) { return try body() } catch {
       condition.withLock { self.time = self.time ?? old }
@@ -300,7 +295,7 @@ final class FileContents: @unchecked Sendable {
     if engine.quotas != nil { try promiseQuota([offset..<end], write.quotas, &reservation) }
     let change = InodeChange(size: max(shown.size, end), time: write.time)
     do throws(VolumeError) {
-      try replacingTime(by: write.time) { () throws(VolumeError) in
+      try replacingTime(if: write.time != nil) { () throws(VolumeError) in
         try store.withWriter { (writer) throws(VolumeError) in
           try writer.write(
             bytes, atSector: offset / 512,
@@ -309,17 +304,17 @@ final class FileContents: @unchecked Sendable {
       }
     } catch {
       // A part of it may be in.
-      grow(to: min(try storedSize(), end))
+      if let inode = try? storedInode() { grow(to: min(inode.size, end)) }
       throw error
     }
     grow(to: end)
   }
 
-  /// The size that the inode says.
-  func storedSize() throws(VolumeError) -> UInt64 {
-    try engine.run("stored_size") { (transaction) throws(TransactionError) in
+  /// The inode as it is in its btree.
+  func storedInode() throws(VolumeError) -> Inode {
+    try engine.run("open") { (transaction) throws(TransactionError) in
       let snapshot = try transaction.subvolume(file.subvolume).snapshot
-      return try transaction.inode(file.inode, snapshot).size
+      return try transaction.inode(file.inode, snapshot)
     }
   }
 

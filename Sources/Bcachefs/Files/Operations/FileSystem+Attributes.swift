@@ -35,8 +35,8 @@ extension FileSystem {
       }
     }
     let inode: Inode
-    if let modified = change.modificationTime, let contents = contents.find(id) {
-      inode = try contents.replacingTime(by: time.units(modified), commit)
+    if let contents = contents.find(id) {
+      inode = try contents.replacingTime(if: change.modificationTime != nil, commit)
     } else {
       inode = try commit()
     }
@@ -127,10 +127,8 @@ extension FileSystem {
   private func xattrKey(_ name: [UInt8]) throws(VolumeError) -> XattrKey {
     guard let (type, rest) = XattrName.split(name) else { throw VolumeError(.unsupported) }
     guard name.count <= 255 else { throw VolumeError(.tooLarge) }
-    guard !rest.isEmpty || type == Xattr.Kind.aclAccess || type == Xattr.Kind.aclDefault,
-      !rest.contains(0)
-    else { throw VolumeError(.invalid) }
     let key = XattrKey(type: type, name: rest)
+    guard !rest.isEmpty || key.isACL, !rest.contains(0) else { throw VolumeError(.invalid) }
     guard usesACLs || !key.isACL else { throw VolumeError(.unsupported) }
     return key
   }
