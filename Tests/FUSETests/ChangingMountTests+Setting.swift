@@ -8,7 +8,7 @@ internal import Testing
 extension ChangingMountTests.Setting {
   /// Our check finds nothing.
   func expectSound(_ images: [String]) throws {
-    var words = ["fsck", "-n"]
+    var words = ["fsck", "-n", "--file_counters"]
     if passphrase != nil {
       let folder = (images[0] as NSString).deletingLastPathComponent
       words.append("--passphrase_file=\(folder)/format-passphrase")

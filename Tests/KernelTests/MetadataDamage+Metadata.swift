@@ -151,5 +151,32 @@ extension MetadataDamage {
         }
       }
     },
+    MetadataDamage(
+      name: "a key's version is that of the future", fixture: "plain",
+      expected: .bkey_version_in_future, also: []
+    ) { (transaction) throws(TransactionError) in
+      try transaction.damage(.extents, where: { $0.key.type == .extent }) { transaction, found in
+        var key = found.key
+        key.version = BVersion(lo: 1 << 60)
+        found.withValue { transaction.update(.extents, key, $0, flags: .noTriggers) }
+      }
+    },
+    MetadataDamage(
+      name: "a file is to be deleted and has several names", fixture: "plain",
+      expected: .inode_unlinked_but_nlink_nonzero
+    ) { (transaction) throws(TransactionError) in
+      try transaction.change(4154) { $0.flags.insert(.unlinked) }
+    },
+    MetadataDamage(
+      name: "a truncation is under way on a clean volume", fixture: "plain",
+      expected: .logged_op_but_clean, also: []
+    ) { (transaction) throws(TransactionError) in
+      let operation = LoggedOpTruncate(subvolume: 1, inode: 99_999, newSize: 0)
+      transaction.put(
+        .loggedOps, .loggedOpTruncate, BPos(0, 4096), LoggedOpTruncate.encodedU64s,
+        flags: .noTriggers
+      ) { operation.encode(into: &$0) }
+      return true
+    },
   ]
 }

@@ -46,14 +46,20 @@ extension Volume {
   /// - Throws: what reading a node throws: `.allCopiesBad`, `.corrupt`, `.device`.
   /// - Complexity: one walk over the accounting btree, a few hundred keys on most volumes.
   public func accounting() throws(VolumeError) -> [AccountingCount] {
+    try accounting(skipsDamage: false)
+  }
+
+  /// The same; or of what can be read, and then it never throws.
+  func accounting(skipsDamage: Bool) throws(VolumeError) -> [AccountingCount] {
     var counters: [BPos: [Int64]] = [:]
     var versions: [BPos: BVersion] = [:]
     // Keys of the journal are deltas here, which add up: they are not laid over the btree's.
     let onDisk = BTreeForest(nodes: forest.nodes, roots: forest.roots, overlay: nil)
     let cursor = BTreeCursor(onDisk, .accounting)
-    while let found = try cursor.next() {
+    while let found = skipsDamage ? cursor.nextReadable() : try cursor.next() {
       guard found.key.type == .accounting, !isOfFile(found.key.position) else { continue }
-      counters[found.key.position] = try found.counters()
+      guard let own = try self.counters(of: found, skipsDamage) else { continue }
+      counters[found.key.position] = own
       versions[found.key.position] = found.key.version
     }
     if let overlay = forest.overlay {
@@ -61,9 +67,10 @@ extension Volume {
         let delta = overlay.reference(at: index)
         let position = delta.key.position
         guard delta.key.type == .accounting, !isOfFile(position),
-          versions[position] ?? .zero < delta.key.version
+          versions[position] ?? .zero < delta.key.version,
+          let own = try self.counters(of: delta, skipsDamage)
         else { continue }
-        counters[position, default: []].addCounters(try delta.counters())
+        counters[position, default: []].addCounters(own)
       }
     }
     let isByteSwapped = superblock.swapsAccountingPositions
@@ -72,6 +79,15 @@ extension Volume {
       AccountingKey(position, isByteSwapped: isByteSwapped).map {
         AccountingCount(key: $0, counters: values)
       }
+    }
+  }
+
+  private func counters(
+    of found: KeyReference, _ skipsDamage: Bool
+  ) throws(VolumeError) -> [Int64]? {
+    do throws(VolumeError) { return try found.counters() } catch {
+      guard skipsDamage else { throw error }
+      return nil
     }
   }
 

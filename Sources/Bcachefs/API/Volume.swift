@@ -91,6 +91,7 @@ public final class Volume: Sendable {
   let media: VolumeMedia
   let forest: BTreeForest
   let snapshots: SnapshotTable
+  let journalSummary: JournalSummary
   private let damages: DamageLog
   private let knownSubvolumes = Mutex<[UInt32: Subvolume]>([:])
   /// Subvolumes kept in memory, at most.
@@ -106,19 +107,20 @@ public final class Volume: Sendable {
     self.media = media
     let damages = DamageLog(onDamage)
     self.damages = damages
-    let journal = try JournalReader.read(media)
+    let contents = try JournalReader.read(media)
     let superblock = media.superblock
     let decoder = NodeDecoder(
       superblockMagic: superblock.uuid.lo, key: media.key,
       blockBytes: Int(superblock.blockSizeSectors) * 512,
       nodeBytes: Int(superblock[Superblock.Layout.btreeNodeSize]) * 512,
-      isBlacklisted: { journal.isBlacklisted($0) })
+      isBlacklisted: { contents.isBlacklisted($0) })
     let nodes = NodeReader(
       media: media, decoder: decoder, cacheBytes: cacheBytes, report: damages.add)
     forest = BTreeForest(
-      nodes: nodes, roots: journal.btreeRoots,
-      overlay: journal.overlay.count > 0 ? journal.overlay : nil)
-    warnings = media.warnings + journal.warnings.map(\.description)
+      nodes: nodes, roots: contents.btreeRoots,
+      overlay: contents.overlay.count > 0 ? contents.overlay : nil)
+    journalSummary = JournalSummary(contents)
+    warnings = media.warnings + contents.warnings.map(\.description)
     snapshots = try SnapshotTable(forest)
   }
 

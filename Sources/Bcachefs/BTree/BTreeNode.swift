@@ -76,6 +76,8 @@ final class BTreeNode: Sendable {
   let level: Int
   let minKey: BPos
   let maxKey: BPos
+  /// Of nodes that cover the same the one with the higher number is newer (`BTREE_NODE_SEQ`).
+  let sequence: UInt32
   let format: BKeyFormat
   let image: HeapBuffer
   let entries: [NodeEntry]
@@ -85,6 +87,7 @@ final class BTreeNode: Sendable {
   ) {
     btree = header.btree
     level = header.level
+    sequence = header.nodeSequence
     format = header.format
     self.minKey = minKey
     self.maxKey = maxKey

@@ -6,6 +6,7 @@
 //      expected to answer; one that cannot be read, fails its checksum or is another node is
 //      reported and the next is tried.
 //   2. Decoded nodes stay in a cache (NodeCache.swift).
+//   3. Where many lookups meet one damaged node (a check) it is remembered that it cannot be read.
 // Invariants
 //   (1) A node from the cache is the one that the pointer means: same place, sequence number,
 //       btree, level and last position.
@@ -29,6 +30,8 @@ final class NodeReader: Sendable {
   let decoder: NodeDecoder
   private let cache: NodeCache
   private let report: @Sendable (ReadDamage) -> Void
+  /// nil: a node that could not be read is read again.
+  private let failures: NodeFailures?
 
   /// - Parameters:
   ///   - cacheBytes: What all cached nodes together may take.
@@ -41,6 +44,16 @@ final class NodeReader: Sendable {
     self.decoder = decoder
     self.report = report
     cache = NodeCache(limitBytes: cacheBytes, nodeBytes: decoder.nodeBytes)
+    failures = nil
+  }
+
+  /// The same, with one cache, but for nodes that could not be read: those are not tried again.
+  init(rememberingFailuresOf other: NodeReader) {
+    media = other.media
+    decoder = other.decoder
+    report = other.report
+    cache = other.cache
+    failures = NodeFailures()
   }
 
   /// The node that a btree pointer names.
@@ -62,9 +75,16 @@ final class NodeReader: Sendable {
     guard !places.isEmpty else {
       throw VolumeError(.corrupt, "\(btree) level \(level): a btree pointer without places")
     }
-    let node = try read(places, expected)
-    if let identity { cache.keep(node, identity) }
-    return node
+    guard let identity else { return try read(places, expected) }
+    if let failure = failures?.find(identity, pointer.key.position) { throw failure }
+    do throws(VolumeError) {
+      let node = try read(places, expected)
+      cache.keep(node, identity)
+      return node
+    } catch {
+      failures?.note(error, of: identity, pointer.key.position)
+      throw error
+    }
   }
 
   /// Reads a node past the cache.

@@ -97,7 +97,8 @@ extension VolumeCheck {
     cursor.seek(BPos(0, first, 0))
     while adrift.next == nil, let found = cursor.nextReadable() {
       try step()
-      guard place(of: found.key.position.snapshot) != nil, let inode = found.inode else { continue }
+      guard let place = place(of: found.key.position.snapshot), let inode = found.inode(at: place)
+      else { continue }
       let mended = mendedLink(of: withOwnSubvolume(inode), isReported: false)
       if mended.isAdrift { adrift.add(mended) }
     }
@@ -109,7 +110,7 @@ extension VolumeCheck {
     var hasOlder = false
     forEachVersion(of: own.number, from: own.snapshot, inodes) { found, other in
       if other == place {
-        inode = found.inode
+        inode = found.inode(at: place)
         return true
       }
       guard other.isAncestor(of: place) else { return true }

@@ -14,7 +14,7 @@ internal import BcachefsSupport
 struct FileCounters {
   private let check: VolumeCheck
   private let cursor: BTreeCursor
-  private let isByteSwapped: Bool
+  private let isWanted: Bool
   private var file: UInt64?
   private var sums: [Int64] = []
 
@@ -24,10 +24,13 @@ struct FileCounters {
     cursor = BTreeCursor(
       BTreeForest(nodes: check.forest.nodes, roots: check.forest.roots, overlay: nil),
       .accounting)
-    isByteSwapped = check.media.superblock.swapsAccountingPositions
+    // Newer formats count files in other ways.
+    isWanted =
+      check.options.comparesFileCounters && !check.media.superblock.swapsAccountingPositions
   }
 
   mutating func add(_ deltas: [Int64], ofFile number: UInt64) throws(VolumeError) {
+    guard isWanted else { return }
     if let file, file != number { try finish() }
     file = number
     sums.addCounters(deltas)
@@ -36,10 +39,7 @@ struct FileCounters {
   /// Compares the counters of the file that came last.
   mutating func finish() throws(VolumeError) {
     guard let number = file else { return }
-    // Newer formats count files in other ways.
-    if !isByteSwapped {
-      check.expect(.inode(number: number), try counters(of: number), sums)
-    }
+    check.expect(.inode(number: number), try counters(of: number), sums)
     file = nil
     sums = []
   }
@@ -66,7 +66,7 @@ struct FileCounters {
 
   /// Looks for counters of files that have nothing in a btree.
   func expectNoOthers(in btree: BTreeID) throws(VolumeError) {
-    guard btree == .extents, !isByteSwapped else { return }
+    guard btree == .extents, isWanted else { return }
     let extents = BTreeCursor(check.forest, .extents)
     cursor.seek(.min)
     while let found = cursor.nextReadable() {

@@ -29,7 +29,9 @@ struct InodeVersions {
     self.number = number
     versions.removeAll(keepingCapacity: true)
     check.forEachVersion(of: number, cursor) { found, place in
-      if let inode = found.inode { versions.append(Version(inode: inode, place: place)) }
+      if let inode = found.inode(at: place) {
+        versions.append(Version(inode: inode, place: place))
+      }
       return true
     }
   }
@@ -54,15 +56,28 @@ extension KeyReference {
     guard key.type.isInode else { return nil }
     return withValue { try? Inode(key: key, value: $0) }
   }
+
+  /// The same as it is judged: in the snapshot that it is on its way to.
+  func inode(at place: SnapshotPlace) -> Inode? {
+    var inode = inode
+    inode?.snapshot = place.id
+    return inode
+  }
 }
 
 extension VolumeCheck {
-  /// Calls `body` with all keys at an inode's number whose snapshots exist, ascending by snapshot,
-  /// from one snapshot on; false ends it.
+  /// Calls `body` with all keys at an inode's number whose snapshots exist, ascending by their
+  /// places, from one on; false ends it. Of two at one place the nearer comes.
   func forEachVersion(
     of number: UInt64, from snapshot: UInt32 = 0, _ cursor: BTreeCursor,
     _ body: (KeyReference, SnapshotPlace) -> Bool
   ) {
+    guard !hasHeirs else {
+      for (found, place) in versions(of: number, cursor) where place.id >= snapshot {
+        if !body(found, place) { return }
+      }
+      return
+    }
     cursor.seek(BPos(0, number, snapshot))
     while let found = cursor.nextReadable(), found.key.position.inode == 0,
       found.key.position.offset == number
@@ -72,12 +87,28 @@ extension VolumeCheck {
     }
   }
 
+  private func versions(
+    of number: UInt64, _ cursor: BTreeCursor
+  ) -> [(key: KeyReference, place: SnapshotPlace)] {
+    var result: [(key: KeyReference, place: SnapshotPlace)] = []
+    var ids: Set<UInt32> = []
+    cursor.seek(BPos(0, number, 0))
+    while let found = cursor.nextReadable(), found.key.position.inode == 0,
+      found.key.position.offset == number
+    {
+      guard let place = place(of: found.key.position.snapshot), ids.insert(place.id).inserted
+      else { continue }
+      result.append((found, place))
+    }
+    return result.sorted { $0.place.id < $1.place.id }
+  }
+
   /// The key at a place that a snapshot sees; nil if there is none, or it cannot be read.
   func visible(
     _ cursor: BTreeCursor, _ inode: UInt64, _ offset: UInt64, in snapshot: UInt32
   ) -> KeyReference? {
     guard let place = place(of: snapshot) else { return nil }
-    cursor.seek(BPos(inode, offset, snapshot))
+    cursor.seek(BPos(inode, offset, place.id))
     while let found = cursor.nextReadable(), found.key.position.inode == inode,
       found.key.position.offset == offset
     {
@@ -91,7 +122,8 @@ extension VolumeCheck {
 
   /// The inode that a snapshot sees.
   func inode(_ number: UInt64, in snapshot: UInt32) -> Inode? {
-    visible(inodes, 0, number, in: snapshot)?.inode
+    guard let found = visible(inodes, 0, number, in: snapshot) else { return nil }
+    return place(of: found.key.position.snapshot).flatMap(found.inode(at:))
   }
 
   /// The text of an inode as upstream's findings have it.
@@ -105,7 +137,6 @@ extension VolumeCheck {
   /// Where a key's snapshot is in the tree; says so if there is no such snapshot. Nil also for one
   /// that is on its way out.
   func existingPlace(of found: KeyReference) -> SnapshotPlace? {
-    viewed = found.key.position.snapshot
     if let place = place(of: found.key.position.snapshot) { return place }
     if anyPlace(of: found.key.position.snapshot) == nil {
       report(.bkey_in_missing_snapshot, "key in missing snapshot \(text(found))")
@@ -121,10 +152,7 @@ extension VolumeCheck {
   ) -> Int? {
     owner.load(found.key.position.inode, inodes, self)
     let isWhiteout = found.key.isWhiteout
-    var index = owner.index(for: place, isWhiteout: isWhiteout)
-    if index == nil, let heir = heir(of: place.id) {
-      index = owner.index(for: heir, isWhiteout: isWhiteout)
-    }
+    let index = owner.index(for: place, isWhiteout: isWhiteout)
     if isWhiteout { return index }
     guard let index else {
       report(.key_in_missing_inode, "key in missing inode:\n  \(text(found))")

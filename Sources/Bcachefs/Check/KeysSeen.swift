@@ -4,9 +4,10 @@
 // How it works
 //   1. At one place (inode and offset) keys come by ascending snapshots: whatever overwrites a key
 //      in a descendant has come before it.
-//   2. So a key is seen in a descendant unless one that came by since is nearer to it.
+//   2. So a key is seen in a descendant unless one that came before it is nearer to that.
+//   3. A key that is on its way to another snapshot counts as one of that, unless it has its own.
 // Invariants
-//   (1) `places` holds the keys at one place only, whiteouts too, ascending by snapshot.
+//   (1) `places` holds the keys at one place only, whiteouts too, each snapshot once.
 // Source: fsck.c (snapshots_seen, key_visible_in_snapshot, ref_visible).
 
 /// A node in the tree of snapshots, with what tells its descendants.
@@ -22,39 +23,52 @@ struct SnapshotPlace: Hashable {
 struct KeysSeen {
   private var inode: UInt64 = 0
   private var offset: UInt64 = 0
-  private(set) var places: [SnapshotPlace] = []
+  /// Ascending by snapshot.
+  private var places: [SnapshotPlace] = []
+  /// Where among them the key is that came last.
+  private var index = 0
 
   /// A key comes by.
-  mutating func add(_ inode: UInt64, _ offset: UInt64, _ place: SnapshotPlace) {
+  ///
+  /// - Returns: False for one whose place another has, which is nearer: nobody sees it.
+  mutating func add(_ inode: UInt64, _ offset: UInt64, _ place: SnapshotPlace) -> Bool {
     if self.inode != inode || self.offset != offset {
       places.removeAll(keepingCapacity: true)
       self.inode = inode
       self.offset = offset
     }
-    if places.last != place { places.append(place) }
+    index = places.count
+    // Keys come in their order, but for those that are on their way to another snapshot.
+    while index > 0, places[index - 1].id > place.id { index -= 1 }
+    if index > 0, places[index - 1] == place { return false }
+    places.insert(place, at: index)
+    return true
   }
+
+  /// The place of the key that came last; nil before the first.
+  var last: SnapshotPlace? { index < places.count ? places[index] : nil }
 
   /// Whether the key that came last is seen in a snapshot.
   func lastIsVisible(in other: SnapshotPlace) -> Bool {
-    guard let own = places.last, own.isAncestor(of: other) else { return false }
+    guard let own = last, own.isAncestor(of: other) else { return false }
     if own == other { return true }
-    var index = places.count - 2
-    while index >= 0, places[index].id >= other.id {
-      if places[index].isAncestor(of: other) { return false }
-      index -= 1
+    var nearer = index - 1
+    while nearer >= 0, places[nearer].id >= other.id {
+      if places[nearer].isAncestor(of: other) { return false }
+      nearer -= 1
     }
     return true
   }
 
   /// Whether there is a snapshot that sees both the key that came last and one that it refers to.
   func lastRefers(to target: SnapshotPlace) -> Bool {
-    guard let own = places.last else { return false }
+    guard let own = last else { return false }
     return target.id <= own.id ? lastIsVisible(in: target) : target.isAncestor(of: own)
   }
 
   /// Keys that overwrite the one that came last in a descendant.
   var overwriters: [SnapshotPlace] {
-    guard places.count > 1, let own = places.last else { return [] }
-    return places.dropLast().filter { own.isAncestor(of: $0) }
+    guard index > 0, let own = last else { return [] }
+    return places[..<index].filter { own.isAncestor(of: $0) }
   }
 }

@@ -15,7 +15,9 @@ internal import BcachefsSupport
 
 extension VolumeCheck {
   func checkAllocInfo() throws(VolumeError) {
-    for (index, member) in media.members.enumerated() where member.isAlive {
+    // Others get their lists when the volume is opened for changes.
+    for (index, member) in media.members.enumerated()
+    where member.isAlive && member.isFreespaceInitialized {
       try checkBuckets(of: index, member)
     }
     try forEachKey(of: .alloc) { (found) throws(VolumeError) in

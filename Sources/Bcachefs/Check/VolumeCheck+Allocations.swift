@@ -40,7 +40,7 @@ extension VolumeCheck {
 
   private func compareCounters(_ sums: CounterSums) throws(VolumeError) {
     var found: [AccountingKey: [Int64]] = [:]
-    for count in try volume.accounting() { found[count.key] = count.counters }
+    for count in try volume.accounting(skipsDamage: true) { found[count.key] = count.counters }
     let keys = Set(found.keys).union(sums.sums.keys).filter { key in
       // accounting_read told of devices that are missing.
       if case .inode = key { false } else { missingDevice(of: key) == nil || found[key] == nil }
@@ -48,6 +48,23 @@ extension VolumeCheck {
     for key in keys.sorted(by: { $0.position < $1.position }) {
       expect(key, found[key] ?? [], sums.sums[key] ?? [])
     }
+  }
+
+  /// Whether a member says that there may be a btree node.
+  fileprivate func isBTreeMarked(_ place: ExtentPtr, sectors: Int) -> Bool {
+    let members = volume.superblock.members
+    guard members.indices.contains(Int(place.device)) else { return true }
+    let (end, overflow) = place.offset.addingReportingOverflow(UInt64(sectors))
+    return !overflow && members[Int(place.device)].isBTreeMarked(place.offset..<end)
+  }
+
+  /// Keys are numbered; what comes has a higher number than what was.
+  fileprivate func compareVersion(of found: KeyReference) {
+    guard found.key.version.lo > keyVersion else { return }
+    report(
+      .bkey_version_in_future,
+      "key version number higher than recorded \(keyVersion)\n  \(text(found))")
+    keyVersion = found.key.version.lo
   }
 
   /// Compares counters; those that are missing are zero.
@@ -102,6 +119,7 @@ private struct AllocationRound {
     }
     if isFirst {
       try check.forEachKey(of: .inodes) { (found) throws(VolumeError) in
+        check.compareVersion(of: found)
         switch found.key.type {
         case .inode, .inodeV2, .inodeV3: sums.add(.nrInodes, [1])
         default: break
@@ -171,6 +189,11 @@ private struct AllocationRound {
     }
     for place in places { _ = mark(place, sectors, .btree, .dirty, pointer) }
     guard isFirst else { return }
+    if !places.allSatisfy({ check.isBTreeMarked($0, sectors: sectors) }) {
+      check.report(
+        .btree_bitmap_not_marked,
+        "btree ptr not marked in member info btree allocated bitmap\n  \(check.text(pointer))")
+    }
     let total = Int64(sectors) * Int64(places.count)
     sums.add(
       .replicas(
@@ -210,6 +233,7 @@ private struct AllocationRound {
     _ file: inout FileCounters
   ) throws(VolumeError) {
     let key = found.key
+    if isFirst { check.compareVersion(of: found) }
     switch key.type {
     case .reservation where isFirst:
       let replicas = found.withValue { (try? Reservation(decoding: $0))?.replicas ?? 0 }
@@ -220,7 +244,8 @@ private struct AllocationRound {
     }
     var pointers: [DecodedPtr] = []
     var toRebalance: Int64 = 0
-    try check.media.withEntries(of: found) { entries in
+    // What is none was told of by check_topology.
+    try? check.media.withEntries(of: found) { entries in
       var walk = entries.pointers
       while let pointer = walk.next() { pointers.append(pointer) }
       if let wish = entries.rebalance {
@@ -230,12 +255,11 @@ private struct AllocationRound {
     var extent = ExtentSums()
     for pointer in pointers {
       guard let sectors = pointer.diskSectors(of: key) else { continue }
-      if isStale(pointer.ptr) { continue }
       let isStriped = pointer.stripe != nil && !pointer.ptr.isCached
       _ = mark(
         pointer.ptr, Int(sectors), isStriped ? .stripe : .user,
         isStriped ? .striped : pointer.ptr.isCached ? .cached : .dirty, found)
-      guard isFirst else { continue }
+      guard isFirst, !isStale(pointer.ptr) else { continue }
       extent.add(pointer, sectors)
       if isStriped, let stripe = pointer.stripe { try count(stripe, sectors, &sums) }
     }
@@ -248,12 +272,13 @@ private struct AllocationRound {
     try file.add(own, ofFile: key.position.inode)
   }
 
-  /// Whether a cached pointer leads to what is not there any more.
+  /// Whether a pointer leads to what is not there any more.
   private func isStale(_ place: ExtentPtr) -> Bool {
-    guard place.isCached, let bucket = check.bucket(of: place) else { return false }
-    if table.contains(bucket) { return table[bucket].generation != place.generation }
-    guard isFirst else { return false }
-    return check.generation(of: bucket) != place.generation
+    guard let bucket = check.bucket(of: place) else { return false }
+    let generation =
+      table.contains(bucket) ? table[bucket].generation : check.generation(of: bucket)
+    let ahead = Int8(bitPattern: place.generation &- generation)
+    return place.isCached ? ahead != 0 : ahead < 0
   }
 
   private func count(
@@ -288,8 +313,8 @@ private struct AllocationRound {
     guard table.contains(bucket) else { return false }
     var tally = table[bucket]
     let name = "bucket \(bucket.inode):\(bucket.offset)"
-    let type8 = tally.dataType != 0 ? tally.dataType : type.rawValue
-    let kindText = "data type \(DataType(rawValue: type8))"
+    let said: DataType = type == .btree ? .btree : place.isCached ? .cached : .user
+    let kindText = "data type \(said)"
     func report(_ id: FsckErrorID, _ text: String) {
       check.report(id, "\(name) \(text)\nwhile marking \(check.text(found))")
     }
@@ -310,6 +335,8 @@ private struct AllocationRound {
       report(
         .stale_dirty_ptr, "\(kindText) stale dirty ptr: \(place.generation) < \(tally.generation)")
     }
+    // What is not there any more takes no room.
+    if type != .btree, place.isCached ? ahead != 0 : ahead < 0 { return true }
     if tally.dataType != 0, !DataType(rawValue: tally.dataType).sharesBuckets(with: type) {
       report(
         .ptr_bucket_data_type_mismatch,

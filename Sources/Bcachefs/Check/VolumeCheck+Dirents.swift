@@ -66,8 +66,9 @@ extension VolumeCheck {
       (found) throws(VolumeError) in
       guard let place = existingPlace(of: found) else { return }
       let position = found.key.position
-      walk.seen.add(position.inode, position.offset, place)
-      guard !found.key.isWhiteout else { return }
+      guard walk.seen.add(position.inode, position.offset, place), !found.key.isWhiteout else {
+        return
+      }
       if walk.owner.number != position.inode {
         compareDirectories(walk.owner)
         walk.hash = nil
@@ -88,10 +89,7 @@ extension VolumeCheck {
   }
 
   private func compareDirectories(_ owner: InodeVersions) {
-    let key = viewed
-    defer { viewed = key }
     for own in owner.versions where own.inode.isDirectory && UInt64(own.inode.nlink) != own.count {
-      viewed = own.place.id
       report(
         .inode_dir_wrong_nlink,
         "directory \(own.inode.number):\(own.place.id) with wrong i_nlink: got "
@@ -105,8 +103,9 @@ extension VolumeCheck {
     try forEachKey(of: .dirents, from: BPos(Positions.rootInode, 0, 0)) {
       (found) throws(VolumeError) in
       let position = found.key.position
-      guard let place = place(of: position.snapshot) else { return }
-      walk.seen.add(position.inode, position.offset, place)
+      guard let place = place(of: position.snapshot),
+        walk.seen.add(position.inode, position.offset, place)
+      else { return }
       guard let link = DirentLink(found) else { return }
       if link.type == Dirent.subvolumeType {
         guard let child = subvolume(link.childSubvolume),
@@ -149,10 +148,10 @@ extension VolumeCheck {
   private func forEachTarget(
     of link: DirentLink, _ walk: NameWalk, _ body: (Inode) -> Void
   ) {
-    guard let own = walk.seen.places.last else { return }
+    guard let own = walk.seen.last else { return }
     forEachVersion(of: link.number, walk.target) { found, place in
       guard walk.seen.lastRefers(to: place) else { return true }
-      if let inode = found.inode { body(withGoodSubvolume(inode)) }
+      if let inode = found.inode(at: place) { body(withGoodSubvolume(inode)) }
       return place.id < own.id
     }
   }

@@ -78,7 +78,7 @@ extension VolumeCheck {
       guard let place = existingPlace(of: found) else { return }
       let position = found.key.position
       if walk.owner.number != position.inode { compareSectors(walk.owner) }
-      walk.seen.add(position.inode, position.offset, place)
+      guard walk.seen.add(position.inode, position.offset, place) else { return }
       let index = owner(of: found, place, in: &walk.owner) {
         $0.fileType == 0x8000 || $0.fileType == 0xa000
       }
@@ -114,10 +114,7 @@ extension VolumeCheck {
   }
 
   private func compareSectors(_ owner: InodeVersions) {
-    let key = viewed
-    defer { viewed = key }
     for own in owner.versions where own.inode.sectors != own.count {
-      viewed = own.place.id
       guard !own.inode.flags.contains(.sectorsDirty) else { continue }
       report(
         .inode_i_sectors_wrong,

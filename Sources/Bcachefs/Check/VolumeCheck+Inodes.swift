@@ -9,7 +9,7 @@
 //      says nothing, or something wrong, is adrift until a name is found (AdriftInodes).
 //   3. What upstream mends is taken as mended by what comes after it in the same pass.
 // Invariants
-//   (1) Memory: one place for each version of one inode.
+//   (1) Memory: two places for each version of one inode.
 // Source: fsck.c (bch2_check_inodes), inode.c (bch2_delete_dead_inodes).
 
 internal import BcachefsFormat
@@ -28,38 +28,46 @@ extension VolumeCheck {
   func checkInodes() throws(VolumeError) {
     adrift = AdriftInodes(limit: options.memoryBytes / MemoryLayout<AdriftInode>.stride)
     var history = InodeHistory()
+    var seen = KeysSeen()
     let deleted = BTreeCursor(forest, .deletedInodes)
     try forEachKey(of: .inodes) { (found) throws(VolumeError) in
       let place = existingPlace(of: found)
-      guard let anyPlace = place ?? anyPlace(of: found.key.position.snapshot) else { return }
-      if history.number != found.key.position.offset {
-        history.number = found.key.position.offset
+      let position = found.key.position
+      guard let own = anyPlace(of: position.snapshot) else { return }
+      if history.number != position.offset {
+        history.number = position.offset
         history.oldest = nil
         history.places.removeAll(keepingCapacity: true)
       }
-      guard let inode = found.inode.map(withOwnSubvolume) else { return }
       // Versions that are on their way out count as descendants as long as they are there.
-      guard let place else { return history.places.append(anyPlace) }
+      defer { if found.inode != nil { history.places.append(own) } }
+      guard let place, seen.add(position.inode, position.offset, place),
+        let inode = found.inode(at: place).map(withOwnSubvolume)
+      else { return }
       let oldest = history.oldest ?? oldestVersion(of: inode)
       history.oldest = oldest
-      checkInode(inode, oldest, place, history.places, deleted)
-      history.places.append(place)
+      let hasChild = history.places.contains { own.isAncestor(of: $0) }
+      checkInode(inode, oldest, hasChild: hasChild) {
+        (try? deleted.lookup(BPos(0, inode.number, position.snapshot)))?.key.type == .set
+      }
     }
   }
 
   private func oldestVersion(of inode: Inode) -> Inode {
     guard inode.snapshot < .max else { return inode }
     var oldest = inode
-    forEachVersion(of: inode.number, from: inode.snapshot + 1, inodes) { found, _ in
-      if let inode = found.inode { oldest = inode }
+    forEachVersion(of: inode.number, from: inode.snapshot + 1, inodes) { found, place in
+      oldest = found.inode(at: place) ?? oldest
       return true
     }
     return oldest
   }
 
+  /// - Parameters:
+  ///   - hasChild: Whether a descendant has a version of its own.
+  ///   - isOnList: Whether it is known as to be deleted.
   private func checkInode(
-    _ inode: Inode, _ oldest: Inode, _ place: SnapshotPlace, _ descendants: [SnapshotPlace],
-    _ deleted: BTreeCursor
+    _ inode: Inode, _ oldest: Inode, hasChild: Bool, isOnList: () -> Bool
   ) {
     if inode.hashSeed != oldest.hashSeed || inode.stringHash != oldest.stringHash {
       report(
@@ -67,15 +75,12 @@ extension VolumeCheck {
         "inodes in different snapshots don't match\n  inode \(inode.number):\(inode.snapshot)")
     }
     let mended = mendedLink(of: inode, isReported: true)
-    let hasChild = descendants.contains { place.isAncestor(of: $0) }
     if checksChildSnapshots, inode.flags.contains(.hasChildSnapshot) != hasChild {
       report(
         .inode_has_child_snapshots_wrong,
         "inode has_child_snapshots flag wrong (should be \(hasChild ? 1 : 0))\n\(text(mended))")
     }
-    if mended.flags.contains(.unlinked), !hasChild,
-      (try? deleted.lookup(BPos(0, inode.number, inode.snapshot)))?.key.type != .set
-    {
+    if mended.flags.contains(.unlinked), !hasChild, !isOnList() {
       report(
         .unlinked_inode_not_on_deleted_list,
         "inode \(inode.number):\(inode.snapshot) unlinked, but not on deleted list")
@@ -123,7 +128,7 @@ extension VolumeCheck {
   /// subvolume.
   private func isEmptyDirectory(_ number: UInt64, in snapshot: UInt32) -> Bool {
     var cursor = SnapshotCursor(
-      forest, .dirents, snapshot: snapshot, table: volume.snapshots)
+      forest, .dirents, snapshot: place(of: snapshot)?.id ?? snapshot, table: volume.snapshots)
     cursor.seek(number, 0)
     while let found = cursor.nextReadable() {
       guard found.key.type == .dirent, let link = DirentLink(found) else { continue }
@@ -211,6 +216,24 @@ extension VolumeCheck {
 
   // MARK: - Inodes to be deleted
 
+  /// Whether versions of an inode without a name are in snapshots below: before 1.13 its flags do
+  /// not say so, and the driver takes it off the list without a word.
+  private func isHiddenParent(_ inode: Inode) -> Bool {
+    guard volume.superblock.version < .inodeHasChildSnapshots else { return false }
+    let below = BTreeCursor(forest, .inodes)
+    below.seek(BPos(0, inode.number, 0))
+    while let found = below.nextReadable(),
+      found.key.position < BPos(0, inode.number, inode.snapshot)
+    {
+      if found.key.type.isInode,
+        volume.snapshots.isAncestor(inode.snapshot, of: found.key.position.snapshot)
+      {
+        return true
+      }
+    }
+    return false
+  }
+
   func checkDeadInodes() throws(VolumeError) {
     let own = BTreeCursor(forest, .inodes)
     try forEachKey(of: .deletedInodes) { (found) throws(VolumeError) in
@@ -229,7 +252,7 @@ extension VolumeCheck {
         report(
           .deleted_inode_has_child_snapshots,
           "inode with child snapshots \(name) in deleted_inodes btree")
-      } else if volume.superblock.isClean {
+      } else if volume.superblock.isClean, !isHiddenParent(inode) {
         report(
           .deleted_inode_but_clean,
           "filesystem marked as clean but have deleted inode \(name)")

@@ -16,6 +16,9 @@ internal import BcachefsSupport
 private struct LinkTally {
   let number: UInt64
   let place: SnapshotPlace
+  /// What the file says of itself.
+  let linkCount: UInt32
+  let mode: UInt16
   var count: UInt32 = 0
 }
 
@@ -39,24 +42,36 @@ extension VolumeCheck {
     from first: UInt64, _ limit: Int, _ table: inout [LinkTally]
   ) throws(VolumeError) -> UInt64? {
     let cursor = BTreeCursor(forest, .inodes)
+    let versions = BTreeCursor(forest, .inodes)
     cursor.seek(BPos(0, first, 0))
     while let found = cursor.nextReadable() {
       try step()
-      guard let place = place(of: found.key.position.snapshot), let inode = found.inode,
-        !inode.isDirectory, inode.nlink != 0
+      let number = found.key.position.offset
+      guard number != table.last?.number, let inode = found.inode, isLinked(inode),
+        place(of: found.key.position.snapshot) != nil
       else { continue }
-      guard table.count < limit || table.last?.number == inode.number else { return inode.number }
-      table.append(LinkTally(number: inode.number, place: place))
+      guard table.count < limit else { return number }
+      forEachVersion(of: number, versions) { found, place in
+        if let inode = found.inode, isLinked(inode) {
+          table.append(
+            LinkTally(
+              number: number, place: place, linkCount: inode.linkCount, mode: inode.mode))
+        }
+        return true
+      }
     }
     return nil
   }
+
+  private func isLinked(_ inode: Inode) -> Bool { !inode.isDirectory && inode.nlink != 0 }
 
   private func countLinks(_ table: inout [LinkTally]) throws(VolumeError) {
     var seen = KeysSeen()
     try forEachKey(of: .dirents) { (found) throws(VolumeError) in
       let position = found.key.position
-      guard let place = place(of: position.snapshot) else { return }
-      seen.add(position.inode, position.offset, place)
+      guard let place = place(of: position.snapshot),
+        seen.add(position.inode, position.offset, place)
+      else { return }
       guard let link = DirentLink(found), link.type != Dirent.directoryType,
         link.type != Dirent.subvolumeType
       else { return }
@@ -73,17 +88,12 @@ extension VolumeCheck {
   }
 
   private func compareLinks(_ table: [LinkTally]) throws(VolumeError) {
-    let cursor = BTreeCursor(forest, .inodes)
-    for tally in table {
+    for tally in table where tally.linkCount != tally.count {
       try step()
-      guard let inode = (try? cursor.lookup(BPos(0, tally.number, tally.place.id)))?.inode,
-        inode.linkCount != tally.count
-      else { continue }
-      viewed = tally.place.id
       report(
         .inode_wrong_nlink,
-        "inode \(tally.number) type \(Dirent.typeName(UInt8(inode.mode >> 12))) has wrong i_nlink "
-          + "(\(inode.linkCount), should be \(tally.count))")
+        "inode \(tally.number) type \(Dirent.typeName(UInt8(tally.mode >> 12))) has wrong i_nlink "
+          + "(\(tally.linkCount), should be \(tally.count))")
     }
   }
 }

@@ -17,11 +17,15 @@ extension VolumeCheck {
   private static let probesMax = 256
 
   func checkXattrs() throws(VolumeError) {
+    var seen = KeysSeen()
     var owner = InodeVersions()
     var hash: NameHash?
     try forEachKey(of: .xattrs, from: BPos(Positions.rootInode, 0, 0)) {
       (found) throws(VolumeError) in
-      guard let place = existingPlace(of: found) else { return }
+      let position = found.key.position
+      guard let place = existingPlace(of: found),
+        seen.add(position.inode, position.offset, place)
+      else { return }
       if owner.number != found.key.position.inode { hash = nil }
       guard let index = self.owner(of: found, place, in: &owner, isExpected: { _ in true }) else {
         return
@@ -43,7 +47,8 @@ extension VolumeCheck {
       return true
     }
     var cursor = SnapshotCursor(
-      forest, btree(of: found), snapshot: position.snapshot, table: volume.snapshots)
+      forest, btree(of: found), snapshot: place(of: position.snapshot)?.id ?? position.snapshot,
+      table: volume.snapshots)
     cursor.seek(position.inode, wanted)
     var place = wanted
     for _ in 0..<Self.probesMax {

@@ -12,7 +12,7 @@ extension Volume {
   /// The passes that a check runs, in this order.
   public static let checkPasses: [RecoveryPass] = RecoveryPass.table.map(\.pass).filter { pass in
     pass.conditions.contains(.fsck) || pass == .checkTopology || pass == .accountingRead
-      || pass == .deleteDeadInodes
+      || pass == .deleteDeadInodes || pass == .resumeLoggedOps
   }
 }
 
@@ -52,13 +52,16 @@ extension VolumeCheck {
     case .checkXattrs: return [.xattrs]
     case .checkNlinks: return [.dirents]
     case .deleteDeadInodes: return [.deletedInodes]
+    case .resumeLoggedOps: return [.loggedOps]
     default: return []
     }
   }
 
   private func perform(_ pass: RecoveryPass) throws(VolumeError) {
     switch pass {
-    case .checkTopology: try checkTopology()
+    case .checkTopology:
+      checkJournal()
+      try checkTopology()
     case .accountingRead: try checkReplicasAreMarked()
     case .checkAllocations:
       try checkAllocations()
@@ -83,6 +86,7 @@ extension VolumeCheck {
     case .checkDirectoryStructure: try checkDirectoryStructure()
     case .checkNlinks: try checkLinkCounts()
     case .deleteDeadInodes: try checkDeadInodes()
+    case .resumeLoggedOps: try checkLoggedOperations()
     // check_btree_backpointers, delete_dead_snapshots and check_indirect_extents find nothing.
     default: break
     }

@@ -34,7 +34,8 @@ extension VolumeCheck {
       Self.isShared(found.key.type)
         ? SharedExtent(start: found.key.start.offset, end: found.key.position.offset) : nil
     } _: { (table, isFirst, isLast) throws(VolumeError) in
-      let covered = (isFirst ? 0 : table[0].start)..<(isLast ? .max : table.last?.end ?? 0)
+      let first = isFirst ? 0 : table[0].start
+      let covered = first..<max(first, isLast ? .max : table.last?.end ?? 0)
       try forEachKey(of: .extents) { (found) throws(VolumeError) in
         guard found.key.type == .reflinkP else { return }
         count(found, &table, covered)
@@ -127,7 +128,8 @@ extension VolumeCheck {
         index: found.key.position.offset, blocks: blocks,
         sectors: [Int64](repeating: 0, count: blocks.places.count))
     } _: { (table, isFirst, isLast) throws(VolumeError) in
-      let covered = (isFirst ? 0 : table[0].index)...(isLast ? .max : table.last?.index ?? 0)
+      let first = isFirst ? 0 : table[0].index
+      let covered = first...max(first, isLast ? .max : table.last?.index ?? 0)
       for btree in [BTreeID.extents, .reflink] {
         try forEachKey(of: btree) { (found) throws(VolumeError) in
           guard found.key.type == .extent || found.key.type == .reflinkV else { return }
@@ -142,7 +144,7 @@ extension VolumeCheck {
     _ found: KeyReference, _ table: inout [StripeUse], _ covered: ClosedRange<UInt64>
   ) throws(VolumeError) {
     var pointers: [DecodedPtr] = []
-    try media.withEntries(of: found) { entries in
+    try? media.withEntries(of: found) { entries in
       var walk = entries.pointers
       while let pointer = walk.next() {
         if pointer.stripe != nil, !pointer.ptr.isCached { pointers.append(pointer) }
@@ -179,7 +181,7 @@ extension VolumeCheck {
           Int64((try? Stripe(decoding: value))?.sectorsInUse(block: block) ?? 0)
         }
       }
-      let bad = (0..<use.blocks.dataCount).filter { counted[$0] != use.sectors[$0] }
+      let bad = use.blocks.places.indices.filter { counted[$0] != use.sectors[$0] }
       guard !bad.isEmpty else { continue }
       let lines = bad.map { block in
         "stripe block \(block) has wrong sector count: got \(counted[block]), should be "

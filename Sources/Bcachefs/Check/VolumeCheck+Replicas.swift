@@ -13,7 +13,7 @@ extension VolumeCheck {
           dataType: entry.dataType.rawValue, required: entry.requiredCount,
           devices: entry.devices)
       })
-    for count in try volume.accounting() {
+    for count in try volume.accounting(skipsDamage: true) {
       try step()
       if let device = missingDevice(of: count.key) {
         report(

@@ -24,8 +24,11 @@ public struct CheckOptions: Sendable {
   /// What tables of buckets, stripes, shared extents, files with several names and directories may
   /// take, one after the other. With less than all of them take, btrees are walked more than once.
   public var memoryBytes = 1 << 30
+  /// Whether the counters of single files are compared, too. The driver never does: what it mends
+  /// leaves them wrong, and files from before version 1.11 have none.
+  public var comparesFileCounters = false
 
-  /// 1 GiB.
+  /// 1 GiB, without counters of files.
   public init() {}
 }
 
@@ -89,7 +92,11 @@ final class VolumeCheck {
   let forest: BTreeForest
   let options: CheckOptions
   let targets: DataTargets
-  private let context: BKeyContext
+  let context: BKeyContext
+  /// What an upgrade that was interrupted makes wrong, and the next opening mends without a word.
+  private let silentErrors: Set<FsckErrorID>
+  /// The newest version of keys, as far as it is known.
+  var keyVersion: UInt64
   private let events: CheckEvents
   private let generations: BTreeCursor
   /// For lookups: a cursor of its own each, so that they find near what they found last.
@@ -104,11 +111,10 @@ final class VolumeCheck {
   private(set) var counts: [FsckErrorID: Int] = [:]
   private var steps = 0
   private var progress: PassProgress
-  private var knownPlace: SnapshotPlace?
-  /// The snapshot whose view of a file is looked at; 0 where that does not matter.
-  var viewed: UInt32 = 0
+  private var knownPlace: (snapshot: UInt32, place: SnapshotPlace)?
   /// Which snapshots nobody needs any more: what is left in them is deleted when the volume is
-  /// opened for changes, some of it may be already, and nobody sees it.
+  /// opened for changes, some of it may be already, and nobody sees it. What is in one that has a
+  /// single child left is on its way to that child, and judged as if it were there.
   private lazy var snapshotPlan = SnapshotPlan(
     volume.snapshots, existingSubvolumes(), descendantsMax: .max)
 
@@ -117,30 +123,32 @@ final class VolumeCheck {
     self.options = options
     self.events = events
     media = volume.media
-    forest = volume.forest
+    forest = BTreeForest(
+      nodes: NodeReader(rememberingFailuresOf: volume.forest.nodes), roots: volume.forest.roots,
+      overlay: volume.forest.overlay)
     targets = DataTargets(volume.media)
-    generations = BTreeCursor(volume.forest, .alloc)
-    inodes = BTreeCursor(volume.forest, .inodes)
-    names = BTreeCursor(volume.forest, .dirents)
-    subvolumes = BTreeCursor(volume.forest, .subvolumes)
+    generations = BTreeCursor(forest, .alloc)
+    inodes = BTreeCursor(forest, .inodes)
+    names = BTreeCursor(forest, .dirents)
+    subvolumes = BTreeCursor(forest, .subvolumes)
     context = BKeyContext(volume.superblock)
-    progress = PassProgress(volume.forest)
+    silentErrors = Set(volume.superblock.section(of: ExtSection.self)?.silentErrors ?? [])
+    keyVersion = volume.journalSummary.keyVersion
+    progress = PassProgress(forest)
   }
 
   /// Runs a pass.
   func begin(_ pass: RecoveryPass, over btrees: [BTreeID]) throws(VolumeError) {
     self.pass = pass
-    viewed = 0
     progress.begin(btrees)
     events.pass(pass)
     events.progress(pass, 0)
     try step()
   }
 
-  /// Says that there is something wrong. A snapshot whose keys are on their way to the only child
-  /// that it has left is seen through that child alone: what its own view lacks is nothing wrong.
+  /// Says that there is something wrong.
   func report(_ id: FsckErrorID, _ text: String) {
-    guard snapshotPlan.heir(of: viewed) == nil else { return }
+    guard !silentErrors.contains(id) else { return }
     counts[id, default: 0] += 1
     events.finding(CheckFinding(pass: pass, id: id, text: text))
   }
@@ -157,22 +165,23 @@ final class VolumeCheck {
     found.withValue { BKeyValue.text(key: found.key, value: $0, context: context) }
   }
 
-  /// Where a snapshot is in the tree; nil if it does not exist, or is on its way out.
+  /// Where what is in a snapshot is in the tree: with its heir, if it has one. Nil if it does not
+  /// exist, or is on its way out.
   func place(of snapshot: UInt32) -> SnapshotPlace? {
-    if let knownPlace, knownPlace.id == snapshot { return knownPlace }
-    guard !snapshotPlan.isDead(snapshot), let place = anyPlace(of: snapshot) else { return nil }
-    knownPlace = place
+    if let knownPlace, knownPlace.snapshot == snapshot { return knownPlace.place }
+    guard !snapshotPlan.isDead(snapshot),
+      let place = anyPlace(of: snapshotPlan.place(of: snapshot))
+    else { return nil }
+    knownPlace = (snapshot, place)
     return place
   }
 
-  /// The same for those on their way out, too.
+  /// Whether some snapshots have heirs: then places do not ascend as their keys do.
+  var hasHeirs: Bool { snapshotPlan.hasHeirs }
+
+  /// Where a snapshot itself is, also one on its way out.
   func anyPlace(of snapshot: UInt32) -> SnapshotPlace? {
     volume.snapshots.places(of: snapshot).map { SnapshotPlace(id: snapshot, range: $0) }
-  }
-
-  /// Where the child is that a snapshot's keys are on their way to; nil if they are not.
-  func heir(of snapshot: UInt32) -> SnapshotPlace? {
-    snapshotPlan.heir(of: snapshot).flatMap(anyPlace)
   }
 
   private func existingSubvolumes() -> SnapshotPlan.Subvolumes {
@@ -216,12 +225,14 @@ final class VolumeCheck {
   ) throws(VolumeError) {
     for btree in forest.roots.keys.sorted() {
       guard let root = forest.roots[btree] else { continue }
-      try visit(root.pointer, btree, root.level, body)
+      try visit(root.pointer, btree, root.level, from: .min, body)
     }
   }
 
+  /// - Parameter start: What is before it was visited: pointers that lead to one node, over and
+  ///   over, make no more of it than it is.
   private func visit(
-    _ pointer: KeyReference, _ btree: BTreeID, _ level: Int,
+    _ pointer: KeyReference, _ btree: BTreeID, _ level: Int, from start: BPos,
     _ body: (KeyReference, BTreeID, Int) throws(VolumeError) -> Void
   ) throws(VolumeError) {
     try passNode()
@@ -229,8 +240,10 @@ final class VolumeCheck {
     guard level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) else {
       return
     }
-    var children = NodeChildren(of: node, in: forest)
-    while let child = children.next() { try visit(child, btree, level - 1, body) }
+    var children = NodeChildren(of: node, in: forest, from: start)
+    while let position = children.position, let child = children.next() {
+      try visit(child, btree, level - 1, from: position, body)
+    }
   }
 
   /// The bucket that a pointer leads into; nil where there is no such device or bucket.

@@ -48,3 +48,23 @@ extension JournalContents {
     return result
   }
 }
+
+/// What reading the journal told, beside roots and keys.
+struct JournalSummary: Sendable {
+  let warnings: [JournalWarning]
+  /// Btrees that there are, and whose roots are not known.
+  let lostRoots: [BTreeID]
+  /// Sequence numbers that were replayed; empty on a clean volume.
+  let replayed: Range<UInt64>
+  /// The newest version of a key that was given out.
+  let keyVersion: UInt64
+
+  init(_ contents: JournalContents) {
+    warnings = contents.warnings
+    lostRoots = contents.roots.enumerated().compactMap { index, root in
+      root.map { $0.key == nil } == true ? BTreeID(rawValue: UInt8(clamping: index)) : nil
+    }
+    replayed = contents.replayed
+    keyVersion = contents.keyVersion
+  }
+}

@@ -40,7 +40,7 @@ final class ScrubWalk {
   func nodes() -> Bool {
     for btree in forest.roots.keys.sorted() where start.isAtStart || btree >= start.btree {
       guard let root = forest.roots[btree] else { continue }
-      guard visit(root.pointer, btree, root.level, depth: 0) else { return false }
+      guard visit(root.pointer, btree, root.level, from: .min, depth: 0) else { return false }
     }
     return true
   }
@@ -52,15 +52,17 @@ final class ScrubWalk {
   }
 
   private func visit(
-    _ pointer: KeyReference, _ btree: BTreeID, _ level: Int, depth: Int
+    _ pointer: KeyReference, _ btree: BTreeID, _ level: Int, from start: BPos, depth: Int
   ) -> Bool {
     let end = pointer.key.position
     guard depth < Self.depthMax, !wasChecked(end, btree, level) else { return true }
     // If it cannot be read, what is below is not known; it will be found bad itself.
     if level > 0, let node = try? forest.nodes.node(pointer, btree: btree, level: level) {
-      var children = NodeChildren(of: node, in: forest)
-      while let child = children.next() {
-        guard visit(child, btree, level - 1, depth: depth + 1) else { return false }
+      var children = NodeChildren(of: node, in: forest, from: start)
+      while let position = children.position, let child = children.next() {
+        guard visit(child, btree, level - 1, from: position, depth: depth + 1) else {
+          return false
+        }
       }
     }
     add(pointer, btree, level)

@@ -79,6 +79,9 @@ struct SnapshotPlan {
   /// Nothing is to be done.
   var isEmpty: Bool { deadNodes.isEmpty && heirs.isEmpty }
 
+  /// Keys of some nodes go to a child.
+  var hasHeirs: Bool { !heirs.isEmpty }
+
   func isDead(_ id: UInt32) -> Bool { deadNodes.contains(id) }
 
   /// The node whose keys are those of a node from now on; nil where it keeps them.

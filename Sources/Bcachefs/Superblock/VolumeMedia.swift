@@ -126,6 +126,8 @@ struct MemberInfo: Sendable {
   /// As how many replicas a copy here counts, 0 to 2.
   let durability: UInt8
   let state: MemberState
+  /// Its free buckets are listed: not so yet where it was being added to the volume.
+  let isFreespaceInitialized: Bool
   /// How fast the device answers, to choose among replicas.
   let latency: DeviceLatency
 
@@ -136,6 +138,7 @@ struct MemberInfo: Sendable {
     firstBucket = UInt64(member?.firstBucket ?? 0)
     durability = member?.durability ?? 0
     state = member?.state ?? .rw
+    isFreespaceInitialized = member?.freespaceInitialized ?? false
     latency = DeviceLatency(isRotational: device?.isRotational ?? false)
   }
 

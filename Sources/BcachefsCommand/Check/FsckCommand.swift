@@ -46,6 +46,10 @@ enum FsckCommand {
             "memory", .required(hint: "SIZE"),
             help: "what tables may take, 1G without this option, beside 256M for nodes; with less, "
               + "btrees are read more often"),
+          OptionSpec(
+            "file_counters",
+            help: "compare the counters of single files, too; the driver never does, and leaves "
+              + "them wrong where it mends or upgrades"),
           VolumeOperand.json,
         ] + VolumeOperand.options)
     ],
@@ -76,6 +80,7 @@ enum FsckCommand {
       }
       options.memoryBytes = Int(bytes)
     }
+    options.comparesFileCounters = arguments.contains("file_counters")
     do throws(CommandFailure) {
       try check(arguments, options)
     } catch {

@@ -81,6 +81,11 @@ public struct BTreeNodeHeader: Sendable, Equatable {
     set { flags = Layout.level.setting(flags, to: UInt64(newValue)) }
   }
 
+  /// Of nodes that cover the same the one with the higher number is newer (`BTREE_NODE_SEQ`).
+  public var nodeSequence: UInt32 {
+    UInt32(truncatingIfNeeded: Layout.nodeSequence.get(flags))
+  }
+
   /// `BSET_MAGIC`, to be xored with the first eight bytes of the volume's internal UUID.
   public static let magicBase: UInt64 = 0x9013_5c78_b99e_07f5
   /// `BTREE_MAX_DEPTH`

@@ -243,6 +243,7 @@ final class VolumeContents {
     if often(3) {
       var options = CheckOptions()
       options.memoryBytes = random.oneIn(2) ? 0 : 1 << 20
+      options.comparesFileCounters = random.oneIn(2)
       let chosen = options
       _ = trying { () throws(VolumeError) in try volume.check(chosen) }
     }

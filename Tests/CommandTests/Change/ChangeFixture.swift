@@ -101,7 +101,7 @@ struct ChangeFixture {
 
   /// What `fsck -n` finds.
   func expectSound() throws {
-    let result = try run("fsck", "-n", "VOLUME")
+    let result = try run("fsck", "-n", "--file_counters", "VOLUME")
     #expect(result.status == 0, "\(result.text)\(result.standardError)")
   }
 }

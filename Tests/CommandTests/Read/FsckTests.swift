@@ -13,7 +13,7 @@ struct FsckTests {
         let images = try sample.unpack(into: folder)
         let before = try images.map { try readFile($0) }
         let names = images.joined(separator: ":")
-        let result = try bcachefs("fsck", "-n", names)
+        let result = try bcachefs("fsck", "-n", "--file_counters", names)
         #expect(result.status == 0, "\(sample): \(result)")
         #expect(result.text == "no errors found\n", "\(sample)")
         #expect(try images.map { try readFile($0) } == before, "\(sample)")
@@ -36,15 +36,27 @@ struct FsckTests {
       try overwriteNode(of: "backpointers", in: image)
       let result = try bcachefs("fsck", "-n", "-r", image)
       #expect(result.status == 4)
-      #expect(result.text.contains("unreadable btree node at btree backpointers level 0"))
+      #expect(result.text.contains("error reading btree root backpointers l=0: "))
       #expect(result.text.contains("missing backpointer for btree=extents"))
       #expect(result.text.contains("Ratelimiting new instances of previous error"))
       let object = try jsonObject(try bcachefs("fsck", "-n", "--json", image))
       let counts = try #require(object["counts"] as? [String: Int])
-      #expect(counts["btree_node_unreadable"] == 1)
+      #expect(counts["btree_root_read_error"] == 1)
       #expect(counts.values.reduce(0, +) == object["errors"] as? Int)
       let findings = try #require(object["findings"] as? [[String: Any]])
       #expect(findings.first?["pass"] as? String == "check_topology")
+    }
+  }
+
+  /// The counters of the volume are lost: they are worked out all the same.
+  @Test func lostCountersDoNotEndTheCheck() throws {
+    try withTemporaryFolder { folder in
+      let image = try SampleVolume.fixture("plain").unpack(into: folder)[0]
+      try overwriteNode(of: "accounting", in: image)
+      let object = try jsonObject(try bcachefs("fsck", "-n", "--json", image))
+      let counts = try #require(object["counts"] as? [String: Int])
+      #expect(counts["btree_root_read_error"] == 1)
+      #expect(counts["accounting_mismatch"] ?? 0 > 3)
     }
   }
 

@@ -8,12 +8,21 @@ internal import Testing
 
 @testable internal import Bcachefs
 
+extension CheckOptions {
+  /// Of volumes that only this version wrote, or a driver as new.
+  static var thorough: CheckOptions {
+    var options = CheckOptions()
+    options.comparesFileCounters = true
+    return options
+  }
+}
+
 extension Volume {
   /// Each finding of a check with its pass and kind.
   ///
   /// - Parameter ofFiles: Those of passes over files too, without which many a test writes extents.
   func findings(
-    _ options: CheckOptions = CheckOptions(), ofFiles: Bool = true
+    _ options: CheckOptions = .thorough, ofFiles: Bool = true
   ) throws -> [String] {
     var findings: [String] = []
     var ofOthers = 0

@@ -21,7 +21,7 @@ internal import Testing
       let unlock = UnlockSource(ask: { _ in sample.passphrase })
       let volume = try Volume(media: VolumeOpener.open(devices: devices, unlock: unlock))
       for memory in [1 << 30, 0] {
-        var options = CheckOptions()
+        var options = CheckOptions.thorough
         options.memoryBytes = memory
         let findings = try volume.findings(options)
         #expect(
