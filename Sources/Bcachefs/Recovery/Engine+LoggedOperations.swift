@@ -11,9 +11,15 @@
 //      else it would be in two places, and be counted for one. The driver leaves it so, and its
 //      fsck finds it.
 //   4. Where the file or its subvolume is gone there is nothing to complete.
+//   5. What fails is tried no more: whoever asked for it is told, and may do something else with
+//      the file, or delete it, so that its number is another's. What is left of it then is found by
+//      a check.
 // Invariants
 //   (1) Every transaction leaves the file so that the operation can go on from its key.
 //   (2) What the key says is checked: no sum of it overflows, and each move makes progress.
+//   (3) While the volume is written to, a key is there only as long as somebody is at work on what
+//       it says, and has the file to himself: nothing may come later than the operation and before
+//       its completion.
 // Locks: as all transactions.
 // Source: logged_ops.c (bch2_resume_logged_ops), io_misc.c (__bch2_resume_logged_op_truncate,
 // __bch2_resume_logged_op_finsert).
@@ -63,7 +69,7 @@ struct RangeShift {
 }
 
 extension Engine {
-  /// Completes what was under way.
+  /// Completes what was under way, as far as it can be: the volume opens all the same.
   ///
   /// - Throws: what transactions throw.
   func resumeLoggedOperations() throws(VolumeError) {
@@ -79,19 +85,44 @@ extension Engine {
       // What it is nobody knows: it stays for who does.
       guard let operation else { continue }
       if wasClean { store.recordFinding(.logged_op_but_clean) }
-      switch operation {
-      case .truncate(let operation): try resume(operation)
-      case .finsert(let operation): try resume(operation, at: place)
+      do throws(VolumeError) {
+        switch operation {
+        case .truncate(let operation): try resume(operation)
+        case .finsert(let operation): try resume(operation, at: place)
+        }
+      } catch {
+        if case .truncate = operation { store.recordFinding(.extent_past_end_of_inode) }
+        store.noteInconsistency()
       }
       try finishLoggedOperation(at: place)
     }
   }
 
-  /// An operation is completed.
-  func finishLoggedOperation(at place: BPos) throws(VolumeError) {
-    try run("logged_op_finish", watermark: .reclaim) { (transaction) throws(TransactionError) in
-      transaction.delete(.loggedOps, place)
-      try transaction.commit()
+  /// Calls `body`, which does what a key says; then that goes, whatever has become of it.
+  ///
+  /// - Throws: what `body` throws; why the key is still there: nothing is written any more then.
+  func completing(
+    operationAt place: BPos, _ body: () throws(VolumeError) -> Void
+  ) throws(VolumeError) {
+    do throws(VolumeError) { try body() } catch {
+      try? finishLoggedOperation(at: place)
+      throw error
+    }
+    try finishLoggedOperation(at: place)
+  }
+
+  /// Nobody is at work on an operation any more. If its key cannot be removed, what it says would
+  /// be done to what comes later: then nothing does.
+  private func finishLoggedOperation(at place: BPos) throws(VolumeError) {
+    do throws(VolumeError) {
+      try run("logged_op_finish", watermark: .reclaim, givesBack: true) {
+        (transaction) throws(TransactionError) in
+        transaction.delete(.loggedOps, place)
+        try transaction.commit()
+      }
+    } catch {
+      stopWriting(because: error)
+      throw error
     }
   }
 
@@ -106,7 +137,7 @@ extension Engine {
       return true
     }
     guard exists else { return }
-    try punch(file, media.superblock.sectorsOfBlocks(operation.newSize)..<UInt64.max)
+    try removeTail(of: file, behind: operation.newSize)
   }
 
   func resume(_ logged: LoggedOpFinsert, at place: BPos) throws(VolumeError) {

@@ -92,7 +92,7 @@ internal import Testing
     var file = StampedFile(try files.makeFile("file"), sectorCount: Self.sparseSectors)
     for block in Self.scattered(2000, of: Self.sparseSectors) { try file.write(block, files) }
     try files.close()
-    let damaged = try #require(try leaf(of: volume))
+    let damaged = try #require(try volume.leafOfExtents())
     let again = try volume.open()
     volume.device.setFaults([SimulatedFaultRule(.readError, bytes: damaged.bytes)])
     return (again, file, damaged)
@@ -111,27 +111,5 @@ internal import Testing
       result.append(number * blockSectors..<(number + 1) * blockSectors)
     }
     return result
-  }
-
-  /// A leaf in the midst of the extents: the sectors of the file that it has, and its own bytes.
-  private func leaf(
-    of volume: OpenFileSystem
-  ) throws -> (sectors: Range<Int>, bytes: Range<UInt64>)? {
-    try volume.read { open in
-      var leaves: [BTreeNodeInfo] = []
-      try open.forEachNode(of: .extents, level: 0) { leaves.append($0) }
-      guard leaves.count >= 4, let nodeBytes = volume.volume.build.options[.btreeNodeSize] else {
-        return nil
-      }
-      let leaf = leaves[leaves.count / 2]
-      let place = leaf.pointerText.split(separator: "ptr: 0:").last ?? ""
-      let numbers = place.split { !$0.isNumber }.prefix(2).compactMap { UInt64($0) }
-      guard numbers.count == 2 else { return nil }
-      let start = numbers[0] * UInt64(volume.volume.build.bucketBytes ?? 0) + numbers[1] * 512
-      return (
-        Int(leaf.minKey.offset)..<Int(leaf.maxKey.offset),
-        start..<start + UInt64(nodeBytes)
-      )
-    }
   }
 }

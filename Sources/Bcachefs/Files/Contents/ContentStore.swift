@@ -4,7 +4,8 @@
 //
 // How it works
 //   1. A file's contents are here from its first use on, until nobody has it open and nothing of it
-//      is left to be written.
+//      is left to be written. Those of a file that is deleted are taken out, though somebody has
+//      them; who opens it meanwhile waits, and then finds that it is gone, or another file.
 //   2. What is dirty counts against a limit. Who goes over it writes his own file first; behind
 //      half of it the thread that writes in the background begins, with the file that has been
 //      dirty for longest. It also writes what has been dirty for some seconds.
@@ -21,8 +22,13 @@ internal import Synchronization
 final class ContentStore: Sendable {
   fileprivate struct State {
     var files: [FileID: FileContents] = [:]
-    /// How often each is open.
+    /// How often each is open. Who has contents of a file that was deleted counts with the users of
+    /// the one that has its number now.
     var users: [FileID: Int] = [:]
+    /// Files that somebody is deleting.
+    var going: Set<FileID> = []
+    /// Files with something behind their end that is to go before they grow.
+    var tails: Set<FileID> = []
     /// Files with dirty blocks, and since when; how many windows each has.
     var dirty = DirtyFiles()
     var windows: [FileID: Int] = [:]
@@ -38,6 +44,8 @@ final class ContentStore: Sendable {
   private static let sparesMax = 16
   /// Files of which something is lost that are remembered.
   private static let failuresMax = 1 << 16
+  /// Files with something behind their end that are remembered.
+  private static let tailsMax = 1 << 16
   /// After so long what is dirty is written, though nobody asks for it.
   private static let dirtyNanosecondsMax: UInt64 = 5_000_000_000
 
@@ -48,6 +56,8 @@ final class ContentStore: Sendable {
   private let commits = Atomic<UInt64>(0)
   /// For the thread that writes in the background.
   private let waiting = Condition()
+  /// For those who open files that are being deleted.
+  private let deleting = Condition()
   private let report: @Sendable (ReadDamage) -> Void
 
   /// - Parameters:
@@ -68,12 +78,19 @@ final class ContentStore: Sendable {
   ///
   /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; what reading its inode throws.
   func open(_ file: FileID) throws(VolumeError) -> FileContents {
-    let contents = state.withLock { $0.use(file, self) }
+    let contents = use(file)
     do throws(VolumeError) { try contents.load() } catch {
       close(file)
       throw error
     }
     return contents
+  }
+
+  private func use(_ file: FileID) -> FileContents {
+    while true {
+      if let contents = state.withLock({ $0.use(file, self) }) { return contents }
+      deleting.withLock { _ = deleting.wait(nanoseconds: 1_000_000) }
+    }
   }
 
   /// The contents of a file that somebody has open, or that has something to be written.
@@ -91,20 +108,60 @@ final class ContentStore: Sendable {
     }
   }
 
-  /// Nobody will want what is not written of a file: it is deleted.
-  func discard(_ file: FileID) {
-    find(file)?.discard()
+  /// Calls `body`, which deletes a file that nobody holds: nobody wants what is not written of it.
+  func whileGoing<Result>(
+    _ file: FileID, _ body: () throws(VolumeError) -> Result
+  ) throws(VolumeError) -> Result {
+    state.withLock { _ = $0.going.insert(file) }
+    defer {
+      state.withLock { _ = $0.going.remove(file) }
+      deleting.broadcast()
+    }
+    discard(file)
+    return try body()
+  }
+
+  /// Forgets a file. Who has it open finds that it is gone.
+  private func discard(_ file: FileID) {
+    let contents = state.withLock { $0.files.removeValue(forKey: file) }
+    contents?.discard()
     state.withLock { state in
       state.dirty.remove(file)
       state.failures[file] = nil
-      state.forgetIfUnused(file)
+      state.tails.remove(file)
     }
   }
 
-  /// The same for all files of a subvolume that is deleted.
+  /// Forgets all files of a subvolume that was deleted.
   func discardAll(of subvolume: UInt32) {
     let files = state.withLock { $0.files.keys.filter { $0.subvolume == subvolume } }
     for file in files { discard(file) }
+  }
+
+  // MARK: - Truncations that failed
+
+  /// Whether something is left behind the end of a file that somebody has open: so long its
+  /// contents are kept.
+  func noteTail(of file: FileID, _ isLeft: Bool) {
+    state.withLock { state in
+      if !isLeft {
+        state.tails.remove(file)
+        state.forgetIfUnused(file)
+      } else if state.tails.count < Self.tailsMax {
+        state.tails.insert(file)
+      }
+    }
+  }
+
+  /// Removes what is left behind the ends of files. Where that fails the next mount is told to look
+  /// for it.
+  func removeTails() {
+    let files = state.withLock { state in state.tails.compactMap { state.files[$0] } }
+    for file in files {
+      do throws(VolumeError) { try file.removeTail() } catch {
+        engine.store.noteInconsistency()
+      }
+    }
   }
 
   // MARK: - Dirty contents
@@ -243,7 +300,9 @@ final class ContentStore: Sendable {
 }
 
 extension ContentStore.State {
-  fileprivate mutating func use(_ file: FileID, _ store: ContentStore) -> FileContents {
+  /// Contents of a file, for one user more; nil while it is deleted.
+  fileprivate mutating func use(_ file: FileID, _ store: ContentStore) -> FileContents? {
+    guard going.isEmpty || !going.contains(file) else { return nil }
     users[file, default: 0] += 1
     if let found = files[file] { return found }
     let new = FileContents(file, store)
@@ -252,6 +311,6 @@ extension ContentStore.State {
   }
 
   fileprivate mutating func forgetIfUnused(_ file: FileID) {
-    if users[file] == nil, !dirty.contains(file) { files[file] = nil }
+    if users[file] == nil, !dirty.contains(file), !tails.contains(file) { files[file] = nil }
   }
 }

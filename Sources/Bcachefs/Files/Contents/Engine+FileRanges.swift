@@ -4,7 +4,8 @@
 // How it works
 //   1. A file is cut off in one transaction where few extents go. Where there are more the
 //      logged_ops btree says what is being done, and the extents go some at a time: after a crash
-//      the rest is done when the volume is opened (Engine+LoggedOperations.swift).
+//      the rest is done when the volume is opened (Engine+LoggedOperations.swift). After a failure
+//      it is not: the file may be another one by then.
 //   2. Allocating puts reservations where there is nothing: they hold a promise of room. Where data
 //      is written in place it puts extents that say that nothing was written to them yet.
 //   3. A range is inserted or removed by the steps that would complete it after a crash.
@@ -21,12 +22,15 @@ extension Engine {
   /// The longest reservation that is made at once, in sectors.
   private static var reservationMax: UInt64 { 1 << 30 }
 
-  /// Sets a file's size, and removes what is behind it.
+  /// Sets a file's size, and removes what is behind it where that is little.
   ///
-  /// - Throws: `.notFound`, `.readOnly`.
-  func truncate(_ file: FileID, to size: UInt64, time: UInt64) throws(VolumeError) {
-    let logged = try run("truncate", givesBack: true) {
-      (transaction) throws(TransactionError) -> BPos? in
+  /// - Returns: where the logged_ops btree says that it has to go, where that is much: the caller
+  ///   completes it.
+  /// - Throws: `.notFound`, `.readOnly`. Nothing was changed then.
+  func truncate(
+    _ file: FileID, to size: UInt64, time: UInt64
+  ) throws(VolumeError) -> BPos? {
+    try run("truncate", givesBack: true) { (transaction) throws(TransactionError) -> BPos? in
       var (snapshot, inode) = try transaction.inodeToChange(file)
       inode.snapshot = snapshot
       inode.noteWritten(at: time)
@@ -35,15 +39,22 @@ extension Engine {
       try transaction.commit()
       return logged
     }
-    if let logged { try completeTruncation(of: file, to: size, at: logged) }
   }
 
   /// Removes the rest of what the logged_ops btree says has to go.
+  ///
+  /// - Throws: why some of it is left, though nothing says so any more.
   func completeTruncation(
     of file: FileID, to size: UInt64, at place: BPos
   ) throws(VolumeError) {
+    try completing(operationAt: place) { () throws(VolumeError) in
+      try removeTail(of: file, behind: size)
+    }
+  }
+
+  /// Leaves nothing behind the block in which a file of some size ends.
+  func removeTail(of file: FileID, behind size: UInt64) throws(VolumeError) {
     try punch(file, media.superblock.sectorsOfBlocks(size)..<UInt64.max)
-    try finishLoggedOperation(at: place)
   }
 
   /// Changes a file's size, where that is larger, and its times, unless they stay.
@@ -186,7 +197,9 @@ extension Engine {
         var walk = SnapshotWalk(.extents, file.inode, from: start + 1, snapshot: snapshot)
         while let found = try transaction.next(&walk), found.key.start.offset < end {
           guard found.key.type.isAllocation else { continue }
-          sectors -= min(found.key.position.offset, end) - max(found.key.start.offset, start)
+          let taken = min(found.key.position.offset, end) - max(found.key.start.offset, start)
+          // Keys may overlap, though they should not.
+          sectors -= min(sectors, taken)
         }
       }
       return (ids, sectors)
@@ -230,7 +243,7 @@ extension Engine {
 
   /// Inserts a hole in front of a sector, or removes sectors from there on; both are whole blocks.
   ///
-  /// - Throws: `.notFound`, `.readOnly`.
+  /// - Throws: `.notFound`, `.readOnly`; where something fails on the way the rest stays undone.
   func shift(
     _ file: FileID, from sector: UInt64, by count: UInt64, isInsert: Bool
   ) throws(VolumeError) {
@@ -246,8 +259,9 @@ extension Engine {
       try transaction.commit()
       return place
     }
-    try resume(operation, at: place)
-    try finishLoggedOperation(at: place)
+    try completing(operationAt: place) { () throws(VolumeError) in
+      try resume(operation, at: place)
+    }
   }
 }
 

@@ -43,7 +43,7 @@ extension FileContents {
         throw VolumeError(.invalid, "the ranges of one file overlap")
       }
       let both = min(range.lowerBound, offset)..<max(range.upperBound, end)
-      return try withRange(both) { () throws(VolumeError) in
+      return try withRange(both, growsTo: end) { () throws(VolumeError) in
         try copyHeld(from: source, range, to: offset, time, rule)
       }
     }
@@ -51,8 +51,8 @@ extension FileContents {
       (file.subvolume, file.inode) < (source.file.subvolume, source.file.inode)
     let (first, second) = isFirst ? (self, source) : (source, self)
     let (firstRange, secondRange) = isFirst ? (target, range) : (range, target)
-    return try first.withRange(firstRange) { () throws(VolumeError) in
-      try second.withRange(secondRange) { () throws(VolumeError) in
+    return try first.withRange(firstRange, growsTo: isFirst ? end : 0) { () throws(VolumeError) in
+      try second.withRange(secondRange, growsTo: isFirst ? 0 : end) { () throws(VolumeError) in
         try copyHeld(from: source, range, to: offset, time, rule)
       }
     }

@@ -204,13 +204,8 @@ extension FileContents {
 
   /// Forgets all that is not written: the file is deleted.
   func discard() {
-    let numbers = condition.withLock { Array(windows.keys) }
-    for number in numbers {
-      let start = number * UInt64(ContentWindow.byteCount)
-      // Nothing in it throws.
-      try? withRange(start..<start + 1) { () throws(VolumeError) in
-        if let window = condition.withLock({ windows[number] }) { forget(number, window) }
-      }
+    withoutOthers {
+      for (number, window) in condition.withLock({ windows }) { forget(number, window) }
     }
   }
 }

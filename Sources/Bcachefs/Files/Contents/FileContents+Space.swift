@@ -3,9 +3,12 @@
 //
 // How it works
 //   1. Whatever changes extents wholesale has the range to the end of the file to itself, and
-//      windows there are written first, or forgotten where they are cut off.
+//      windows there are written first. Where they are cut off they are forgotten, but only after
+//      that: it can fail, and others read meanwhile.
 //   2. A file that ends within a block afterwards has zeros behind its end: who makes it longer
 //      sees them. That block is written with the new size in one transaction.
+//   3. A file has its new end from that transaction on. What could not be removed behind it is
+//      remembered as long as the volume is open, and goes before the file grows.
 // Invariants
 //   (1) Behind the end of a file its last block is zeros, in memory and on devices.
 // Locks: see FileContents.swift.
@@ -46,26 +49,32 @@ extension FileContents {
 
   /// Sets the size (ftruncate): what is behind it is gone, what is new is zeros.
   ///
-  /// - Throws: `.fileTooLarge`, `.noSpace`, `.readOnly`; what reading the last block throws.
+  /// - Throws: `.fileTooLarge`, `.noSpace`, `.readOnly`; what reading the last block throws. All is
+  ///   as it was then, but where the rest of what is behind the end cannot be removed.
   func truncate(to new: UInt64) throws(VolumeError) {
     try checkSize(new)
     try withRange(Self.toTheEnd) { () throws(VolumeError) in
       let (old, time) = (shown.size, now)
-      if new < old { dropWindows(up(new)..<up(Self.maxBytes)) }
+      if new > old { try removeTailHeld() }
       // Or what is not written yet would show as zeros after a crash.
-      try writeWindowsHeld(Self.toTheEnd)
-      do throws(VolumeError) {
+      if new > 0 { try writeWindowsHeld(0..<up(new)) }
+      let logged =
         if new < old, new % UInt64(blockBytes) != 0, try isKept(down(new)..<up(new)) {
           try writeLastBlock(of: new, time)
         } else {
           try engine.truncate(file, to: new, time: time)
         }
-      } catch {
-        // What is behind the end goes later, where it could not all be removed.
-        if let inode = try? storedInode(), inode.size == new { setSize(new) }
-        throw error
-      }
       setSize(new)
+      dropWindows(up(new)..<up(Self.maxBytes))
+      if let logged {
+        do throws(VolumeError) {
+          try engine.completeTruncation(of: file, to: new, at: logged)
+        } catch {
+          noteTail(true)
+          throw error
+        }
+      }
+      noteTail(false)
     }
   }
 
@@ -78,38 +87,36 @@ extension FileContents {
   }
 
   /// Writes the block that a size ends in, with zeros behind it, and cuts the file off there.
-  private func writeLastBlock(of size: UInt64, _ time: UInt64) throws(VolumeError) {
+  ///
+  /// - Precondition: What windows had of it is written.
+  /// - Returns: as `Engine.truncate`.
+  private func writeLastBlock(of size: UInt64, _ time: UInt64) throws(VolumeError) -> BPos? {
     let number = size / UInt64(ContentWindow.byteCount)
     let start = number * UInt64(ContentWindow.byteCount)
     let inside = Int(size - start)
     let block = inside / blockBytes
-    let window = condition.withLock { windows[number] } ?? ContentWindow()
+    let window = ContentWindow()
     try load(block, window, start)
     let bytes = block * blockBytes..<(block + 1) * blockBytes
-    condition.withLock {
-      let buffer = window.buffer
-      var target = buffer.mutableBytes
-      target.zero(inside - window.start..<bytes.upperBound - window.start)
-    }
+    let buffer = window.buffer
+    var target = buffer.mutableBytes
+    target.zero(inside - window.start..<bytes.upperBound - window.start)
     let options = try dataOptions()
-    let range = start + UInt64(bytes.lowerBound)..<start + UInt64(bytes.upperBound)
     // A file that shrinks is not refused for lack of space: what it has goes when the block is in.
     var reservation =
       (try? engine.usage.reserve(UInt64(blockBytes / 512), replicas: options.replicas))
       ?? DiskReservation()
     defer { engine.usage.release(&reservation) }
-    let buffer = window.buffer
-    try store.withWriter { (writer) throws(VolumeError) in
-      try writer.write(
+    return try store.withWriter { (writer) throws(VolumeError) in
+      try writer.cutOff(
         buffer.bytes.extracting(
           bytes.lowerBound - window.start..<bytes.upperBound - window.start),
-        atSector: range.lowerBound / 512,
+        atSector: (start + UInt64(bytes.lowerBound)) / 512,
         FileWrite(
           file: file, options: options,
           change: InodeChange(size: size, cutsOff: true, time: time)),
         &reservation)
     }
-    dropWindows(range)
   }
 
   /// Overwrites bytes within one block with zeros, if there is anything.
@@ -134,7 +141,7 @@ extension FileContents {
     _ range: Range<UInt64>, keepsSize: Bool, _ time: UInt64?, _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
-    try withRange(range) { () throws(VolumeError) in
+    try withRange(range, growsTo: range.upperBound) { () throws(VolumeError) in
       try writeWindowsHeld(range)
       let options = try dataOptions()
       try engine.allocate(
@@ -171,7 +178,7 @@ extension FileContents {
     _ range: Range<UInt64>, keepsSize: Bool, _ time: UInt64?, _ rule: QuotaRule = .unchecked
   ) throws(VolumeError) {
     try checkSize(range.upperBound)
-    try withRange(Self.toTheEnd) { () throws(VolumeError) in
+    try withRange(Self.toTheEnd, growsTo: range.upperBound) { () throws(VolumeError) in
       let options = try dataOptions()
       // What it has gives its room back, but for snapshots: it is not counted on before it is gone.
       var reservation = try reserve(
@@ -201,11 +208,11 @@ extension FileContents {
     if last >= size {
       // Nobody else would tell the inode how long the file is. A crash must not show that, and
       // zeros where data is that came before it.
-      try writeWindowsHeld(0..<first)
+      if first > 0 { try writeWindowsHeld(0..<first) }
       try engine.setSize(of: file, atLeast: size, time: time)
     }
-    dropWindows(first..<last)
     try engine.punch(file, first / 512..<last / 512)
+    dropWindows(first..<last)
   }
 
   // MARK: - Holes
@@ -233,7 +240,7 @@ extension FileContents {
     guard range.lowerBound == down(range.lowerBound), range.upperBound == down(range.upperBound),
       !range.isEmpty
     else { throw VolumeError(.invalid, "only whole blocks of \(blockBytes) bytes can move") }
-    try withRange(Self.toTheEnd) { () throws(VolumeError) in
+    try withRange(Self.toTheEnd, growsTo: isInsert ? .max : 0) { () throws(VolumeError) in
       let size = shown.size
       guard isInsert ? range.lowerBound < size : range.upperBound < size else {
         throw VolumeError(.invalid, "the range reaches the end of the file")
@@ -241,13 +248,23 @@ extension FileContents {
       let new = isInsert ? size + UInt64(range.count) : size - UInt64(range.count)
       try checkSize(new)
       try writeWindowsHeld(Self.toTheEnd)
-      try engine.shift(
-        file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
-      // What is written over next must not be found where it was before after a crash.
-      if try dataOptions().isWrittenInPlace {
-        try engine.journal.flush(upTo: engine.journal.currentSequence)
+      do throws(VolumeError) {
+        try engine.shift(
+          file, from: range.lowerBound / 512, by: UInt64(range.count / 512), isInsert: isInsert)
+      } catch {
+        // A part may have moved, and room for the rest was made before.
+        if isInsert, let inode = try? storedInode() { grow(to: inode.size) }
+        try? settleMoved()
+        throw error
       }
+      try settleMoved()
       setSize(new)
     }
+  }
+
+  /// What is written over next must not be found where it was before after a crash.
+  private func settleMoved() throws(VolumeError) {
+    guard try dataOptions().isWrittenInPlace else { return }
+    try engine.journal.flush(upTo: engine.journal.currentSequence)
   }
 }

@@ -11,11 +11,14 @@
 //      there are too many (FileContents+Flush.swift). Then they go: others keep clean contents.
 //   4. A read copies what windows have, and reads the rest from devices.
 //   5. The size is kept here. What an inode says may be less, until all is written.
+//   6. When the file is deleted its number may become another one's. Before that nobody begins to
+//      change it by these contents any more, and who has begun is waited for.
 // Invariants
 //   (1) Who changes a range of the file, or writes windows of it, has that range to himself.
 //   (2) A window is only changed with `condition` held, its buffer too: readers copy with it held.
 //   (3) Blocks that are dirty have a promise.
-//   (4) A read sees all writes that had returned when it began.
+//   (4) A read sees all writes that had returned when it began, and no other file's.
+//   (5) What a truncation could not remove behind the end goes before the file grows.
 // Locks: `condition` is a leaf and not held during I/O; ranges are waited for with nothing held.
 // Source: fs-io-buffered.c, fs-io-pagecache.c.
 
@@ -44,6 +47,8 @@ final class FileContents: @unchecked Sendable {
   let condition = Condition()
 
   private let hasSize = Atomic<Bool>(false)
+  /// Set under `condition`.
+  private let isDeleted = Atomic<Bool>(false)
 
   // Under `condition`:
   private var isLoading = false
@@ -55,6 +60,8 @@ final class FileContents: @unchecked Sendable {
   /// By their place in the file, counted in windows.
   var windows: [UInt64: ContentWindow] = [:]
   var locks = RangeLocks()
+  /// Something may be left behind the end that is no part of the file any more.
+  private(set) var hasTail = false
 
   /// - Postcondition: Only `load` may be called yet.
   init(_ file: FileID, _ store: ContentStore) {
@@ -72,7 +79,8 @@ final class FileContents: @unchecked Sendable {
   /// Reads the file's size, unless somebody has. Whoever changes it from here on has these contents
   /// and no others: so it stays what it is.
   ///
-  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; what reading the inode throws.
+  /// - Throws: `.notFound`, `.isADirectory`, `.wrongType`; `.corrupt` for a size that no file has;
+  ///   what reading the inode throws.
   func load() throws(VolumeError) {
     guard !isLoaded else { return }
     let isMine = condition.withLock {
@@ -89,6 +97,11 @@ final class FileContents: @unchecked Sendable {
     guard !inode.isDirectory else { throw VolumeError(.isADirectory) }
     let kind = FileKind(inode)
     guard kind == .regular || kind == .symbolicLink else { throw VolumeError(.wrongType) }
+    guard inode.size <= Self.maxBytes else {
+      throw VolumeError(
+        .corrupt, "inode \(file.inode): a size of \(inode.size) bytes, not \(Self.maxBytes) at most"
+      )
+    }
     condition.withLock { size = inode.size }
     hasSize.store(true, ordering: .releasing)
   }
@@ -104,7 +117,7 @@ final class FileContents: @unchecked Sendable {
     }
     guard blocks > 0 else { return written }
     let (dirty, whole) = (UInt64(blocks * blockBytes / 512), up(end) / 512)
-    return max(written, min(written + dirty, whole), dirty)
+    return max(written, min(min(written, whole) + dirty, whole), dirty)
   }
 
   /// Whether there is something that is not written, or is being so.
@@ -158,19 +171,53 @@ final class FileContents: @unchecked Sendable {
   // MARK: - Ranges
 
   /// Calls `body` while nobody else changes a range, which is widened to whole windows.
+  ///
+  /// - Parameter end: How long the file may be afterwards, or where it may have room.
+  /// - Throws: `.notFound` where the file was deleted; why what a truncation left behind its end
+  ///   cannot be removed; what `body` throws.
   func withRange<Result>(
-    _ range: Range<UInt64>, _ body: () throws(VolumeError) -> Result
+    _ range: Range<UInt64>, growsTo end: UInt64 = 0, _ body: () throws(VolumeError) -> Result
   ) throws(VolumeError) -> Result {
     let whole = Self.windowNumbers(range)
-    condition.withLock {
-      while !locks.take(whole) { condition.wait() }
-    }
-    defer {
-      condition.withLock { locks.giveBack(whole) }
-      condition.broadcast()
-    }
+    while try !takeRange(whole, growsTo: end) { try removeTail() }
+    defer { giveBackRange(whole) }
     return try body()
   }
+
+  /// Waits until nobody else has windows, and takes them.
+  ///
+  /// - Returns: false, without them, where something behind the end has to go before.
+  private func takeRange(
+    _ windows: Range<UInt64>, growsTo end: UInt64
+  ) throws(VolumeError) -> Bool {
+    try condition.withLock { () throws(VolumeError) in
+      while true {
+        guard !isDeleted.load(ordering: .relaxed) else { throw VolumeError(.notFound) }
+        if hasTail, end > size { return false }
+        if locks.take(windows) { return true }
+        condition.wait()
+      }
+    }
+  }
+
+  private func giveBackRange(_ windows: Range<UInt64>) {
+    condition.withLock { locks.giveBack(windows) }
+    condition.broadcast()
+  }
+
+  /// Calls `body` when nobody is changing the file any more, which is about to be deleted: nobody
+  /// will, by these contents.
+  func withoutOthers(_ body: () -> Void) {
+    let all = Self.windowNumbers(Self.toTheEnd)
+    condition.withLock {
+      isDeleted.store(true, ordering: .sequentiallyConsistent)
+      while !locks.take(all) { condition.wait() }
+    }
+    defer { giveBackRange(all) }
+    body()
+  }
+
+  // MARK: - The end
 
   /// The windows that have a part of a range, by their numbers; one at least.
   static func windowNumbers(_ range: Range<UInt64>) -> Range<UInt64> {
@@ -183,6 +230,27 @@ final class FileContents: @unchecked Sendable {
   /// caller's.
   func setSize(_ new: UInt64) { condition.withLock { (size, time) = (new, nil) } }
 
+  /// Removes what a truncation left behind the end.
+  func removeTail() throws(VolumeError) {
+    try withRange(Self.toTheEnd) { () throws(VolumeError) in try removeTailHeld() }
+  }
+
+  /// The same where all of the file is the caller's.
+  func removeTailHeld() throws(VolumeError) {
+    guard condition.withLock({ hasTail }) else { return }
+    try engine.removeTail(of: file, behind: shown.size)
+    noteTail(false)
+  }
+
+  /// Whether something may be left behind the end. All of the file is the caller's.
+  func noteTail(_ new: Bool) {
+    let isNew = condition.withLock {
+      defer { hasTail = new }
+      return hasTail != new
+    }
+    if isNew { store.noteTail(of: file, new) }
+  }
+
   /// The file is as long as this, at least.
   func grow(to end: UInt64) { condition.withLock { size = max(size, end) } }
 
@@ -191,7 +259,8 @@ final class FileContents: @unchecked Sendable {
   /// Reads up to `target.byteCount` bytes from a byte on.
   ///
   /// - Returns: how many: fewer only at the end of the file.
-  /// - Throws: `.allCopiesBad`, and what else reading extents throws.
+  /// - Throws: `.notFound` where the file was deleted; `.allCopiesBad`, and what else reading
+  ///   extents throws.
   func read(
     from offset: UInt64, into target: inout MutableRawSpan
   ) throws(VolumeError) -> Int {
@@ -204,13 +273,16 @@ final class FileContents: @unchecked Sendable {
       copyWindows(from: offset, count, into: &target, &gaps)
     }
     condition.unlock()
-    guard gaps.contains(where: { !$0.isEmpty }) else { return count }
-    try store.withReader { (reader) throws(VolumeError) in
-      for gap in gaps where !gap.isEmpty {
-        var part = target._mutatingExtracting(gap)
-        try reader.read(file, from: offset + UInt64(gap.lowerBound), into: &part)
+    if gaps.contains(where: { !$0.isEmpty }) {
+      try store.withReader { (reader) throws(VolumeError) in
+        for gap in gaps where !gap.isEmpty {
+          var part = target._mutatingExtracting(gap)
+          try reader.read(file, from: offset + UInt64(gap.lowerBound), into: &part)
+        }
       }
     }
+    // Else what was read may be another file's, which has the number now.
+    guard !isDeleted.load(ordering: .sequentiallyConsistent) else { throw VolumeError(.notFound) }
     return count
   }
 
@@ -258,7 +330,7 @@ final class FileContents: @unchecked Sendable {
     let end = try end(of: UInt64(bytes.byteCount), from: offset)
     guard !bytes.isEmpty else { return }
     try store.withRoom { () throws(VolumeError) in
-      try withRange(offset..<end) { () throws(VolumeError) in
+      try withRange(offset..<end, growsTo: end) { () throws(VolumeError) in
         try writeHeld(bytes, at: offset, keepsTimes ? nil : now, rule)
       }
     }

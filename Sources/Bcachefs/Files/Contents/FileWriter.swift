@@ -40,6 +40,8 @@ final class FileWriter: @unchecked Sendable {
   /// Blocks that are put together, and where they belong.
   private var gathered = HeapBuffer(byteCount: 0)
   private var gatheredRuns = FileRuns()
+  /// Where the logged_ops btree says what is to be cut off yet.
+  private var logged: BPos?
 
   init(_ engine: Engine) { self.engine = engine }
 
@@ -56,6 +58,22 @@ final class FileWriter: @unchecked Sendable {
   ) throws(VolumeError) {
     let runs = FileRuns(sector: sector, byteCount: bytes.byteCount)
     try self.write(bytes, runs, write, &reservation)
+  }
+
+  /// Writes the block that a file is to end in, and cuts it off there, in one transaction.
+  ///
+  /// - Parameter write: Its change says so.
+  /// - Returns: as `Engine.truncate`.
+  /// - Throws: as `write`; nothing was changed then.
+  func cutOff(
+    _ bytes: RawSpan, atSector sector: UInt64, _ write: FileWrite,
+    _ reservation: inout DiskReservation
+  ) throws(VolumeError) -> BPos? {
+    logged = nil
+    let run = FileRuns(sector: sector, byteCount: bytes.byteCount)
+    // It is never written over: the file's zeros would be there before its end is.
+    try writeNew(bytes, run, write, &reservation)
+    return logged
   }
 
   // MARK: - Blocks that lie apart
@@ -91,8 +109,7 @@ final class FileWriter: @unchecked Sendable {
   private func write(
     _ bytes: RawSpan, _ runs: FileRuns, _ write: FileWrite, _ reservation: inout DiskReservation
   ) throws(VolumeError) {
-    // A file is cut off, and its last block gets its zeros, at once.
-    guard write.options.isWrittenInPlace, !write.change.cutsOff else {
+    guard write.options.isWrittenInPlace else {
       return try writeNew(bytes, runs, write, &reservation)
     }
     var start = 0
@@ -300,20 +317,18 @@ final class FileWriter: @unchecked Sendable {
     var start = start
     while start < end {
       let (promised, first) = (reservation, start)
-      let logged: BPos?
       (start, logged, reservation) = try engine.run("data_write") {
         (transaction) throws(TransactionError) in
         transaction.promisedSectors = promised.sectors
         transaction.quotas.promise = promised.quota
         var update = try transaction.beginUpdate(of: write.file)
         try body(transaction, &update, first)
-        let (end, logged) = try transaction.finish(update, write.change)
+        var change = write.change
+        if update.end < end { change.cutsOff = false }
+        let (done, logged) = try transaction.finish(update, change)
         let left = DiskReservation(
           sectors: transaction.promisedSectors, quota: transaction.quotas.promise)
-        return (end, logged, left)
-      }
-      if let logged {
-        try engine.completeTruncation(of: write.file, to: write.change.size, at: logged)
+        return (done, logged, left)
       }
     }
   }

@@ -21,7 +21,7 @@ internal import BcachefsSupport
 struct InodeChange {
   /// The size, if it is larger than the file was and what is written reaches so far.
   var size: UInt64 = 0
-  /// The file ends at the size: what is behind it goes.
+  /// The file ends at the size: what is behind it goes, as far as one transaction can have it.
   var cutsOff = false
   /// When it was changed, in the volume's time units; nil where nobody changed anything.
   var time: UInt64?
@@ -163,7 +163,8 @@ extension Transaction {
   func sectorsOfIndirect(
     _ range: Range<UInt64>, upTo left: inout Int
   ) throws(TransactionError) -> UInt64 {
-    var walk = KeyWalk(.reflink, from: BPos(0, range.lowerBound + 1))
+    var walk = KeyWalk(
+      .reflink, from: BPos(0, range.lowerBound + 1), upTo: BPos(0, .max, .max))
     while let found = try next(&walk), found.key.start.offset < range.upperBound {
       left -= 1
       if left <= 0 {

@@ -83,14 +83,20 @@ extension FileSystem {
         return (snapshot, inode.map { !$0.flags.contains(.unlinked) } ?? false)
       }
       // A file that got a name again keeps what was written to it, and was not flushed yet.
-      if found?.hasName != true { contents.discard(id) }
-      // What was in a subvolume that is deleted goes with it.
-      guard let snapshot = found?.snapshot else { return }
-      var place: BPos? = BPos(0, id.inode, snapshot)
-      while let next = place {
-        try engine.deleteInode(next)
-        place = try deadVersion(above: next)
+      if let found, found.hasName { return try deleteVersions(of: id, found.snapshot) }
+      try contents.whileGoing(id) { () throws(VolumeError) in
+        // What was in a subvolume that is deleted goes with it.
+        if let found { try deleteVersions(of: id, found.snapshot) }
       }
+    }
+  }
+
+  /// Deletes an inode without a name as a snapshot sees it, and then those above.
+  private func deleteVersions(of id: FileID, _ snapshot: UInt32) throws(VolumeError) {
+    var place: BPos? = BPos(0, id.inode, snapshot)
+    while let next = place {
+      try engine.deleteInode(next)
+      place = try deadVersion(above: next)
     }
   }
 

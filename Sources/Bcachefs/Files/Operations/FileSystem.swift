@@ -127,6 +127,7 @@ public final class FileSystem: Sendable {
       contents.writeAll()
       try engine.journal.flush(upTo: engine.journal.currentSequence)
       for id in openFiles.takeUnlinked() { try delete(id) }
+      contents.removeTails()
       try cleaner.deleteUnreachableFiles()
       try engine.close()
     } catch {

@@ -46,6 +46,26 @@ struct OpenFileSystem {
     defer { try? device.close() }
     return try body(Volume(media: VolumeOpener.open(devices: [device])))
   }
+
+  /// A leaf in the midst of the extents: the sectors of the file that it has, and its own bytes.
+  func leafOfExtents() throws -> (sectors: Range<Int>, bytes: Range<UInt64>)? {
+    try read { open in
+      var leaves: [BTreeNodeInfo] = []
+      try open.forEachNode(of: .extents, level: 0) { leaves.append($0) }
+      guard leaves.count >= 4, let nodeBytes = volume.build.options[.btreeNodeSize] else {
+        return nil
+      }
+      let leaf = leaves[leaves.count / 2]
+      let place = leaf.pointerText.split(separator: "ptr: 0:").last ?? ""
+      let numbers = place.split { !$0.isNumber }.prefix(2).compactMap { UInt64($0) }
+      guard numbers.count == 2 else { return nil }
+      let start = numbers[0] * UInt64(volume.build.bucketBytes ?? 0) + numbers[1] * 512
+      return (
+        Int(leaf.minKey.offset)..<Int(leaf.maxKey.offset),
+        start..<start + UInt64(nodeBytes)
+      )
+    }
+  }
 }
 
 extension FileSystem {
