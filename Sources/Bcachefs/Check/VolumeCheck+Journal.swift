@@ -8,13 +8,30 @@ internal import BcachefsFormat
 
 extension VolumeCheck {
   /// What makes the volume another one than was written, and has a number of upstream's; all else
-  /// that was noticed is a warning of the volume.
+  /// that was noticed is a warning of the volume. That there is no entry at all is how a volume is
+  /// left whose first opening for changes did not get far.
   func checkJournal() {
     for warning in volume.journalSummary.warnings {
       if let (id, text) = finding(warning) { report(id, text) }
     }
+    checkJournalDevices()
     for btree in volume.journalSummary.lostRoots {
       report(.btree_root_bkey_invalid, "invalid btree root \(btree)")
+    }
+  }
+
+  /// The superblock names the sets of devices that entries are on; where one is missing nobody
+  /// knows on which its entries were.
+  private func checkJournalDevices() {
+    let members = media.members.indices.filter { media.members[$0].isAlive }
+    guard members.allSatisfy({ media.devices[$0] != nil }) else { return }
+    let marked = Set(volume.superblock.replicas.filter { $0.dataType == .journal }.map(\.devices))
+    for (devices, sequence) in volume.journalSummary.devices.sorted(by: { $0.value < $1.value })
+    where !marked.contains(devices) {
+      report(
+        .journal_entry_replicas_not_marked,
+        "superblock not marked as containing replicas for journal entry \(sequence)\n"
+          + "  \(ReplicasEntry(dataType: .journal, devices: devices))")
     }
   }
 
@@ -31,7 +48,6 @@ extension VolumeCheck {
         .dirty_but_no_journal_entries_post_drop_nonflushes,
         "journal read done, but no entries found after dropping non-flushes"
       )
-    case .noEntries: return (.dirty_but_no_journal_entries, "no journal entries found")
     case .cleanSectionMissing:
       return (.sb_clean_missing, "superblock marked clean but clean section not present")
     case .damaged(let sequence, _):

@@ -58,6 +58,9 @@ struct JournalSummary: Sendable {
   let replayed: Range<UInt64>
   /// The newest version of a key that was given out.
   let keyVersion: UInt64
+  /// On which devices entries are that were replayed, with the first such entry; of the oldest one
+  /// that does not count.
+  let devices: [[UInt8]: UInt64]
 
   init(_ contents: JournalContents) {
     warnings = contents.warnings
@@ -66,5 +69,12 @@ struct JournalSummary: Sendable {
     }
     replayed = contents.replayed
     keyVersion = contents.keyVersion
+    var devices: [[UInt8]: UInt64] = [:]
+    for entry in contents.entries
+    where entry.fate == .replayed && entry.sequence != contents.replayed.lowerBound {
+      let own = Set(entry.places.map(\.device)).sorted()
+      devices[own] = min(devices[own] ?? .max, entry.sequence)
+    }
+    self.devices = devices
   }
 }
