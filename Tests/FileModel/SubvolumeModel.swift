@@ -37,6 +37,8 @@ public struct SubvolumeModel {
   public private(set) var snapshots = 0
   public private(set) var deletions = 0
   private let subvolumesMax: Int
+  /// Whether what is left of deleted subvolumes is cleaned up now and then.
+  public var cleansUp = true
   /// The file whose contents the last step changed: of that a crash may leave a part.
   private var written: (tree: Int, path: String)?
   /// What was there for a moment, within the last step.
@@ -108,6 +110,7 @@ public struct SubvolumeModel {
     case 19: return try makeSubvolume(files)
     case 20, 21: return try delete(files)
     case 22:
+      guard cleansUp else { return "nothing" }
       try files.cleanSnapshots()
       return "clean"
     default: return try unlinkWhileOpen(files)

@@ -8,6 +8,9 @@
 //   2. Extents, names and attributes go first, some in a transaction; the inode last, in one in
 //      which nothing else is left, and leaves nothing: its number may be used again, by a file of
 //      another generation (InodeNumbers.swift).
+//   3. While snapshots are cleaned up (SnapshotCleaner.swift) extents may have moved to an heir of
+//      their node, and the inode not yet: so what is in snapshots below that have no version of
+//      their own goes, too.
 // Invariants
 //   (1) An inode goes when nothing is left of it: whoever is interrupted here is named still.
 // Locks: as all transactions.
@@ -15,6 +18,7 @@
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+internal import Synchronization
 
 extension Engine {
   /// Deletes all inodes that nobody can reach.
@@ -55,12 +59,15 @@ extension Engine {
   /// Deletes an inode that is marked as unlinked and all that belongs to it, as its snapshot sees
   /// it. Nobody has it open, or opens it.
   ///
+  /// - Parameter generation: Only an inode of this one goes.
   /// - Throws: what transactions throw.
-  func deleteInode(_ place: BPos, _ watermark: Watermark = .normal) throws(VolumeError) {
+  func deleteInode(
+    _ place: BPos, _ watermark: Watermark = .normal, generation: UInt32? = nil
+  ) throws(VolumeError) {
     while try run(
       "inode_rm", watermark: watermark, givesBack: true,
       { (transaction) throws(TransactionError) in
-        let hasMore = try transaction.deleteSome(of: place)
+        let hasMore = try transaction.deleteSome(of: place, generation)
         try transaction.commit()
         return hasMore
       })
@@ -90,13 +97,21 @@ extension Transaction {
   /// name again, or is gone, stays as it is.
   ///
   /// - Returns: Whether there is more to delete.
-  fileprivate func deleteSome(of place: BPos) throws(TransactionError) -> Bool {
+  fileprivate func deleteSome(
+    of place: BPos, _ generation: UInt32?
+  ) throws(TransactionError) -> Bool {
+    let isLeaf = engine.snapshots.withLock { $0.descendantCount(of: place.snapshot) == 0 }
+    // Above, only what a node has itself is deleted in it: its heir may have that by now.
     guard let inode = try findInode(place.offset, place.snapshot, .intent),
-      inode.flags.contains(.unlinked)
+      inode.flags.contains(.unlinked), isLeaf || inode.snapshot == place.snapshot,
+      generation == nil || inode.generation == generation
     else { return false }
     var left = extentsAtOnce(Self.keysAtOnce)
+    var isSeenBelow = false
+    if !isLeaf { isSeenBelow = try !hasKeyBelow(.inodes, place) { $0.key.type.isInode } }
     for btree in [BTreeID.extents, .dirents, .xattrs] {
       try delete(from: btree, of: place, atMost: &left)
+      if isSeenBelow { try deleteInherited(from: btree, of: place, atMost: &left) }
     }
     guard left > 0 else { return true }
     try deleteVisible(.inodes, place, isInherited: inode.snapshot != place.snapshot)
@@ -119,6 +134,23 @@ extension Transaction {
           btree, position, isInherited: key.position.snapshot != place.snapshot)
       }
       // The journal tells what was there, too: an attribute can be long.
+      left -= btree == .extents ? Self.weight(of: key.type) : 1 + Int(key.u64s) / 32
+    }
+  }
+
+  /// Deletes what snapshots below have of an inode, without a version of it of their own. What they
+  /// hide may stay: it hides nothing then.
+  private func deleteInherited(
+    from btree: BTreeID, of place: BPos, atMost left: inout Int
+  ) throws(TransactionError) {
+    var walk = KeyWalk(
+      btree, from: BPos(place.offset, 0), upTo: BPos(place.offset, .max, .max), mode: .intent)
+    while left > 0, let found = try next(&walk) {
+      let key = found.key
+      guard key.position.snapshot != place.snapshot, !key.isWhiteout,
+        isAncestor(place.snapshot, of: key.position.snapshot)
+      else { continue }
+      delete(btree, key.position)
       left -= btree == .extents ? Self.weight(of: key.type) : 1 + Int(key.u64s) / 32
     }
   }

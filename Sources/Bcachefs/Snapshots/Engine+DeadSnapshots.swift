@@ -34,24 +34,47 @@ extension Engine {
     2 * (1 + BKey.headerU64s + Snapshot.encodedU64s) + 6
   }
 
-  /// Deletes and moves the keys of the nodes that go.
+  /// Deletes and moves the keys of the nodes that go, until none is left of them.
+  ///
+  /// While the keys of an inode are walked others may split an extent that is still to come: then
+  /// its first parts are where the walk has been already. So each inode that had keys of such nodes
+  /// is walked anew, until one walk finds none.
   ///
   /// - Parameter shouldStop: Asked after every step.
   /// - Returns: False when it was stopped.
   func cleanKeys(
     _ plan: SnapshotPlan, until shouldStop: () -> Bool
   ) throws(VolumeError) -> Bool {
-    for number in 0..<BTreeID.count where BTreeID(rawValue: number).hasSnapshots {
-      let btree = BTreeID(rawValue: number)
-      var position: BPos? = .min
-      while let start = position {
-        if shouldStop() { return false }
-        position = try run("delete_dead_snapshots", givesBack: true) {
-          (transaction) throws(TransactionError) in
-          if quotas != nil { transaction.quotas.cleansSnapshots = true }
-          return try transaction.cleanSome(btree, from: start, plan)
+    var inodes = InodeRanges.all
+    while !inodes.isEmpty {
+      var found = InodeRanges.none
+      // The order matters: see SnapshotCleaner.swift.
+      for number in 0..<BTreeID.count where BTreeID(rawValue: number).hasSnapshots {
+        let btree = BTreeID(rawValue: number)
+        for range in inodes.ranges {
+          guard try cleanKeys(btree, range, plan, &found, until: shouldStop) else { return false }
         }
       }
+      inodes = found
+    }
+    return true
+  }
+
+  private func cleanKeys(
+    _ btree: BTreeID, _ inodes: ClosedRange<UInt64>, _ plan: SnapshotPlan,
+    _ found: inout InodeRanges, until shouldStop: () -> Bool
+  ) throws(VolumeError) -> Bool {
+    let ends = btree.places(of: inodes)
+    var position: BPos? = ends.lowerBound
+    while let start = position, start <= ends.upperBound {
+      if shouldStop() { return false }
+      let step = try run("delete_dead_snapshots", givesBack: true) {
+        (transaction) throws(TransactionError) in
+        if quotas != nil { transaction.quotas.cleansSnapshots = true }
+        return try transaction.cleanSome(btree, start...ends.upperBound, plan)
+      }
+      for inode in step.inodes { found.insert(inode) }
+      position = step.next
     }
     return true
   }
@@ -87,15 +110,35 @@ extension Engine {
   /// Files that nobody can reach, by deleted_inodes, but for those that `isSeen` says are held.
   func deadInodes(
     butFor isSeen: (_ inode: UInt64, _ snapshot: UInt32) -> Bool
-  ) throws(VolumeError) -> [BPos] {
+  ) throws(VolumeError) -> [DeadInode] {
     try run("dead_inodes") { (transaction) throws(TransactionError) in
-      var result: [BPos] = []
+      var result: [DeadInode] = []
       var walk = KeyWalk(.deletedInodes, from: .min)
       while let found = try transaction.next(&walk) {
         let place = found.key.position
-        if !isSeen(place.offset, place.snapshot) { result.append(place) }
+        guard !isSeen(place.offset, place.snapshot),
+          let inode = try transaction.findInode(place.offset, place.snapshot, .read)
+        else { continue }
+        result.append(DeadInode(place: place, generation: inode.generation))
       }
       return result
     }
+  }
+}
+
+/// A file that nobody can reach.
+struct DeadInode {
+  let place: BPos
+  /// What has the number later is of another one.
+  let generation: UInt32
+}
+
+extension BTreeID {
+  /// Where in a btree of files the keys of inodes are.
+  fileprivate func places(of inodes: ClosedRange<UInt64>) -> ClosedRange<BPos> {
+    if inodes == 0...UInt64.max { return BPos.min...BPos.max }
+    return self == .inodes
+      ? BPos(0, inodes.lowerBound)...BPos(0, inodes.upperBound, .max)
+      : BPos(inodes.lowerBound, 0)...BPos(inodes.upperBound, .max, .max)
   }
 }

@@ -4,16 +4,26 @@
 // How it works
 //   1. In each round it is worked out which nodes of the tree of snapshots go (SnapshotPlan.swift).
 //      Then all keys of files are walked, and those in such nodes are deleted or moved, some at a
-//      time. When none is left the nodes go, and with them the subvolumes they were of.
-//   2. Whenever that is interrupted it begins again: what is done already is not found any more. A
+//      time. Inodes that had some are walked again, until none has. Then the nodes go, and with
+//      them the subvolumes they were of.
+//   2. While that goes on others come by keys in such nodes only by what is there already, and in
+//      the same inode. Who splits an extent leaves a key at its old end, whoever hides its parts
+//      from a descendant does so where that one has a key at the old end; and who deletes a file as
+//      such a node sees it finds the inode there, which is walked behind the extents, before names
+//      and attributes. So the first key that comes to be behind a walk has another in such a node
+//      that is still ahead of it: a walk that finds none has missed none, and none comes any more.
+//      Nothing is locked for that; it comes to an end, since each time only parts are left of what
+//      was split within the one step that went on over it.
+//   3. Whenever that is interrupted it begins again: what is done already is not found any more. A
 //      subvolume that is unlinked, and its node, stay to the end, and say what there is to do.
-//   3. Files without a name that only snapshots kept that are gone are deleted like others.
+//   4. Files without a name that only snapshots kept that are gone are deleted like others.
 // Invariants
 //   (1) Who reads a subvolume or snapshot sees the same, whatever is cleaned up meanwhile.
 //   (2) After each step the driver's fsck has nothing to say.
 //   (3) No key moves to a living snapshot before it is on disk that the others which saw it are
 //       deleted: whoever has it alone may write over its data in place, and a crash must not bring
 //       them back.
+//   (4) A node goes when no key is in it: its ID may be given out again at once.
 // Locks: the gate is closed for each node that goes; else as all transactions.
 // Source: snapshot.c (bch2_delete_dead_snapshots).
 
@@ -76,16 +86,23 @@ final class SnapshotCleaner: Sendable {
   }
 
   /// Deletes files without a name that nobody has open.
-  func deleteUnreachableFiles() throws(VolumeError) {
+  func deleteUnreachableFiles() throws(VolumeError) { try delete(try unreachableFiles()) }
+
+  /// Files without a name that nobody has open.
+  func unreachableFiles() throws(VolumeError) -> [DeadInode] {
     // Who makes a file without a name holds it before it is through the gate.
-    let dead = try gate.alone { () throws(VolumeError) -> [BPos] in
+    try gate.alone { () throws(VolumeError) in
       try engine.deadInodes { inode, snapshot in isHeld(inode, snapshot) }
     }
-    for place in dead {
+  }
+
+  /// Deletes those of such files that nobody has opened since.
+  func delete(_ dead: [DeadInode]) throws(VolumeError) {
+    for inode in dead {
       try gate.passing { () throws(VolumeError) in
-        // The number may be another file's by now.
-        guard !isHeld(place.offset, place.snapshot) else { return }
-        try engine.deleteInode(place)
+        guard !isHeld(inode.place.offset, inode.place.snapshot) else { return }
+        // The number may be another file's by now, and that one not be held yet.
+        try engine.deleteInode(inode.place, generation: inode.generation)
       }
     }
   }

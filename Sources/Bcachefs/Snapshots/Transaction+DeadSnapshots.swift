@@ -7,6 +7,8 @@
 //   2. What is in a node that gives way goes to its heir, unless there is a key at the same place
 //      nearer to that: then it was hidden from all that are left, and is deleted.
 //   3. A whiteout of an heir goes when there is nothing left for it to hide, not before.
+//   4. Each step tells in which inodes it found keys of nodes that go: those are walked once more
+//      (Engine+DeadSnapshots.swift).
 // Invariants
 //   (1) What a snapshot that stays sees is the same before and after each transaction.
 // Locks: as all transactions. Others may change the same btrees meanwhile, and take snapshots.
@@ -30,11 +32,12 @@ extension Transaction {
 
   /// Deals with some keys of a btree, and commits.
   ///
-  /// - Returns: where to go on; nil at the end.
+  /// - Returns: where to go on, nil at the end; and the inodes that had keys of nodes that go.
   func cleanSome(
-    _ btree: BTreeID, from start: BPos, _ plan: SnapshotPlan
-  ) throws(TransactionError) -> BPos? {
-    var walk = KeyWalk(btree, from: start)
+    _ btree: BTreeID, _ places: ClosedRange<BPos>, _ plan: SnapshotPlan
+  ) throws(TransactionError) -> (next: BPos?, inodes: [UInt64]) {
+    var walk = KeyWalk(btree, from: places.lowerBound, upTo: places.upperBound)
+    var inodes: [UInt64] = []
     var (seen, left, words) = (Self.keysSeenAtOnce, keysAtOnce(btree), wordsAtOnce)
     // The journal has what was there before, too.
     var journalWords = engine.journal.reservationMax / 2
@@ -42,12 +45,17 @@ extension Transaction {
     while seen > 0, left > 0, words > 0, journalWords > 0 {
       guard let found = try next(&walk) else {
         try commit()
-        return nil
+        return (nil, inodes)
       }
       seen -= 1
       let key = found.key
       position = key.position.successor
       guard try clean(btree, found, plan) else { continue }
+      if plan.place(of: key.position.snapshot) != key.position.snapshot
+        || plan.isDead(key.position.snapshot)
+      {
+        inodes.append(btree == .inodes ? key.position.offset : key.position.inode)
+      }
       left = key.type == .reflinkP ? 0 : left - 1
       words -= BKey.headerU64s
       journalWords -= Int(key.u64s) + 2 * BKey.headerU64s
@@ -57,7 +65,7 @@ extension Transaction {
       }
     }
     try commit()
-    return position
+    return (position, inodes)
   }
 
   /// - Returns: Whether a key is to be changed.

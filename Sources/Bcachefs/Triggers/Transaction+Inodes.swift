@@ -108,6 +108,7 @@ extension Transaction {
   /// Brings the tree of snapshots in memory up to date with what was committed.
   func followSnapshots() {
     var index = firstUpdate(.snapshots, 0, .min)
+    var gone: [UInt32] = []
     engine.snapshots.withLock { table in
       while index < updateCount {
         let update = unsafe updates[index]
@@ -117,9 +118,11 @@ extension Transaction {
         table[id] =
           update.type == .snapshot
           ? update.view.withValue { try? Snapshot(decoding: $0) } : nil
+        if update.type != .snapshot { gone.append(id) }
       }
       table.number()
     }
+    engine.quotas?.forget(gone)
     engine.quotas?.follow(newSnapshots)
   }
 }

@@ -171,6 +171,12 @@ final class Quotas: Sendable {
   /// Whether what is seen in a snapshot is counted.
   func isCounted(_ snapshot: UInt32) -> Bool { state.withLock { $0.counted.contains(snapshot) } }
 
+  /// Forgets nodes of the tree of snapshots that are gone: their IDs may be given to others.
+  func forget(_ snapshots: [UInt32]) {
+    guard !snapshots.isEmpty else { return }
+    state.withLock { $0.counted.subtract(snapshots) }
+  }
+
   /// Follows new nodes of the tree of snapshots, with what was committed.
   func follow(_ new: NewSnapshotNodes) {
     guard let first = new.ids.first else { return }
