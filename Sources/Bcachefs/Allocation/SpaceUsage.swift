@@ -9,6 +9,7 @@
 //      it adds from promised into used.
 //   3. Of the devices' sectors a share is kept back, so that moving data never lacks room: what is
 //      left is the capacity that users see.
+//   4. The accounting btree may say anything: no count of a device exceeds what the device has.
 // Invariants
 //   (1) Nothing is promised that is not there: "no space" is told when a reservation is asked for.
 //   (2) What is added is counted as used before it stops being promised.
@@ -45,8 +46,14 @@ final class SpaceUsage: Sendable {
   /// Of all devices that may be written to, less what is kept back; in sectors.
   private let capacityWithHidden: UInt64
   private let members: [(index: UInt8, info: MemberInfo)]
+  /// Of each device, all its buckets and their sectors: what counters say beyond that is wrong.
+  private let limits: InlineArray<64, (buckets: UInt64, sectors: UInt64)>
 
   init(_ media: VolumeMedia) {
+    limits = InlineArray { index in
+      guard let member = media.member(UInt8(index)) else { return (0, 0) }
+      return (member.bucketCount, member.bucketCount * member.bucketSizeSectors)
+    }
     let writable = WritableMember.all(media)
     members = writable.compactMap { member in
       media.member(member.index).map { (member.index, $0) }
@@ -109,7 +116,8 @@ final class SpaceUsage: Sendable {
   func buckets(_ type: DataType, of device: UInt8) -> UInt64 {
     guard device < 64, type.rawValue < Self.typesPerDevice else { return 0 }
     let index = Int(device) * Self.typesPerDevice + Int(type.rawValue)
-    return UInt64(clamping: bucketCounts[index].load(ordering: .relaxed))
+    let count = UInt64(clamping: bucketCounts[index].load(ordering: .relaxed))
+    return min(count, limits[Int(device)].buckets)
   }
 
   /// Sectors of a device that are lost to gaps in buckets whose contents can be moved.
@@ -117,7 +125,8 @@ final class SpaceUsage: Sendable {
     guard device < 64 else { return 0 }
     return [DataType.btree, .user, .stripe].reduce(0) { sum, type in
       let index = Int(device) * Self.typesPerDevice + Int(type.rawValue)
-      return sum + UInt64(clamping: fragmented[index].load(ordering: .relaxed))
+      let sectors = UInt64(clamping: fragmented[index].load(ordering: .relaxed))
+      return sum + min(sectors, limits[Int(device)].sectors)
     }
   }
 
@@ -207,7 +216,8 @@ extension Engine {
   func readUsage(into usage: SpaceUsage) throws(VolumeError) -> Int {
     var (start, empty) = (BPos?.some(.min), 0)
     while let from = start {
-      let some = try run("accounting_read") { (transaction) throws(TransactionError) in
+      let some = try run("accounting_read", watermark: .interiorUpdates) {
+        (transaction) throws(TransactionError) in
         try transaction.counts(from: from, limit: Self.countsReadAtOnce)
       }
       for (position, counters) in some.counts {

@@ -223,17 +223,14 @@ struct NodeDecoder {
       if let last, found.key.position < last {
         throw FormatError(.outOfOrder, "bset", "key", fsckError: .btree_node_bkey_out_of_order)
       }
-      // Two keys of one position in one bset: the deleted one made room for the other.
-      if last == found.key.position, let previous = result.last,
-        type(of: previous, image) == .deleted
-      {
+      // Two keys of one position in one bset: a deleted one made room for the other. Of two that
+      // are not, which nobody writes, the later one counts.
+      if last == found.key.position {
+        guard found.key.type != .deleted else { continue }
         result.removeLast()
       }
-      if last != found.key.position || found.key.type != .deleted {
-        result.append(
-          NodeEntry(
-            found.key.position, imageOffset: block.keys.lowerBound + found.byteOffset))
-      }
+      result.append(
+        NodeEntry(found.key.position, imageOffset: block.keys.lowerBound + found.byteOffset))
       last = found.key.position
     }
     return result

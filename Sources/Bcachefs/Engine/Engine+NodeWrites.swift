@@ -23,7 +23,7 @@ extension Engine {
   /// Puts a node's dirty keys into the queue.
   ///
   /// - Returns: False when it cannot be written now: somebody has it locked, or it has to wait for
-  ///   the queue.
+  ///   the queue, or to be split after a replay.
   func write(_ node: LiveNode) -> Bool {
     guard node.state.contains(.dirty),
       node.state.isDisjoint(with: [.writing, .unreachable, .dead])
@@ -41,6 +41,7 @@ extension Engine {
       journal.drop(node.dirtyPin)
       return true
     }
+    guard node.hasRoom(words: 0) else { return false }
     do throws(VolumeError) {
       let image = try node.takeImage(trees.parameters)
       trees.cache.count(node)

@@ -54,11 +54,13 @@ extension Engine {
     let isUpgrade = try beginUpgrade(store, options.versionUpgrade)
     let isNew = !media.superblock.isInitialized
     let contents = isNew ? try contentsOfNewVolume(volume) : try JournalReader.read(media)
+    try checkSequences(contents)
     var next = contents.newestSequence + 1
     let rings = rings(volume, contents)
     guard rings.contains(where: { $0.count > 0 }) else {
       throw VolumeError(.corrupt, "no device that may be written to has a journal")
     }
+    try Journal.checkRoom(contents.roots, rings)
     if !contents.isFromCleanSection {
       let lost = contents.replayed.upperBound..<next + lostAfterCrash
       try store.blacklist(lost)
@@ -92,6 +94,25 @@ extension Engine {
     engine.deadInodeCount.store(dead, ordering: .relaxed)
     try engine.readQuotas()
     return engine
+  }
+
+  /// More entries than journals hold: each that is needed is a few words in memory.
+  private static var neededEntriesMax: UInt64 { 1 << 22 }
+
+  /// - Throws: `.corrupt` for numbers that no write can have got to, `.limit` for so many to
+  ///   replay.
+  private static func checkSequences(_ contents: JournalContents) throws(VolumeError) {
+    let newest = contents.newestSequence
+    guard newest <= UInt64(Int64.max) / 2 else {
+      throw VolumeError(
+        .corrupt,
+        "the journal's newest entry is \(newest), and none is above \(UInt64(Int64.max) / 2)")
+    }
+    guard let first = contents.replayed.first, newest - first >= neededEntriesMax else { return }
+    throw VolumeError(
+      .limit,
+      "the journal has entries \(first) to \(newest), and this program replays up to "
+        + "\(neededEntriesMax)")
   }
 
   private static func metadataChecksum(_ media: VolumeMedia) -> ChecksumType {

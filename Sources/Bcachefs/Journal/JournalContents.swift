@@ -63,7 +63,8 @@ enum JournalWarning: Sendable, CustomStringConvertible {
   case invalidContents(sequence: UInt64, JSetEntryType, FormatError)
   /// The end of a good entry is not what it must be, and is left out.
   case invalidEntry(sequence: UInt64, FormatError)
-  case invalidBTree(sequence: UInt64, BTreeID)
+  /// Of a btree or a level that there cannot be.
+  case invalidBTree(sequence: UInt64, BTreeID, level: UInt8)
   /// How many more warnings there were.
   case more(Int)
 
@@ -90,8 +91,9 @@ enum JournalWarning: Sendable, CustomStringConvertible {
     case .invalidContents(let seq, let type, let error):
       "journal entry \(seq): invalid \(type) left out: \(error)"
     case .invalidEntry(let seq, let error): "journal entry \(seq): its end is left out: \(error)"
-    case .invalidBTree(let seq, let btree):
-      "journal entry \(seq): root of btree number \(btree.rawValue) left out"
+    case .invalidBTree(let seq, let btree, let level):
+      "journal entry \(seq): btree number \(btree.rawValue) level \(level) left out: numbers end "
+        + "with \(BTreeID.maxCount - 1), levels with \(BTreeNodeHeader.maxDepth - 1)"
     case .more(let count): "and \(count) more of the journal"
     }
   }

@@ -89,7 +89,8 @@ enum JournalReader {
     after replayed: Range<UInt64>, newest: UInt64, _ version: MetadataVersion
   ) -> Range<UInt64> {
     let ahead: UInt64 = version > .native ? 4096 : 8
-    let (end, overflow) = max(newest, replayed.upperBound).addingReportingOverflow(ahead + 1)
+    // The next number is the first that a volume opened for changes uses: it must not be ignored.
+    let (end, overflow) = max(newest, replayed.upperBound - 1).addingReportingOverflow(ahead + 1)
     return replayed.upperBound..<(overflow ? .max : end)
   }
 

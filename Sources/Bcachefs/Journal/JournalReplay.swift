@@ -79,6 +79,10 @@ struct JournalReplay: ~Copyable {
   private mutating func addKeys(
     of part: borrowing JSetEntryView, sequence: UInt64, offset: Int
   ) {
+    guard part.btree.rawValue < BTreeID.maxCount, part.level < BTreeNodeHeader.maxDepth else {
+      warnings.append(.invalidBTree(sequence: sequence, part.btree, level: part.level))
+      return
+    }
     var keys = part.keys
     while true {
       do throws(FormatError) {
@@ -98,7 +102,7 @@ struct JournalReplay: ~Copyable {
 
   private mutating func setRoot(_ part: borrowing JSetEntryView, _ sequence: UInt64) {
     guard part.btree.rawValue < BTreeID.maxCount else {
-      warnings.append(.invalidBTree(sequence: sequence, part.btree))
+      warnings.append(.invalidBTree(sequence: sequence, part.btree, level: part.level))
       return
     }
     var root = JournalRoot(level: part.level, key: nil, value: [], sequence: sequence)

@@ -13,7 +13,8 @@
 //   5. Nothing is journalled again: the nodes pin the oldest entry that was replayed, until they
 //      are written.
 // Invariants
-//   (1) No node is written before all is replayed.
+//   (1) No node is written before all is replayed: who has the watermark of interior updates makes
+//       room in the cache by what is clean alone. No node that holds too much is written.
 //   (2) Memory is bounded by the journal's size.
 // Locks: as all transactions; nobody else has the engine yet.
 // Source: recovery.c (bch2_journal_replay), disk_accounting.c (bch2_accounting_read).
@@ -64,7 +65,7 @@ extension Engine {
     var next = rows.lowerBound
     while next < rows.upperBound {
       let start = next
-      next = try run("journal_replay", watermark: .reclaim) {
+      next = try run("journal_replay", watermark: .interiorUpdates) {
         (transaction) throws(TransactionError) in
         var index = start
         while index < rows.upperBound, transaction.updateCount < Self.keysAtOnce {

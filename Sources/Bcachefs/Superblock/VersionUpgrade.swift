@@ -59,6 +59,9 @@ struct VersionUpgrade: Equatable {
 
 /// What may not be written to, by name.
 enum WritingSupport {
+  /// Of a node: two of the largest keys, one of which there is and one that is new.
+  private static let nodeBytesMin: UInt64 = 4096
+
   /// Far more than any journal has (8192 when a volume is made): each is a number in memory.
   static let journalBucketsMax = 1 << 20
 
@@ -107,6 +110,17 @@ enum WritingSupport {
         "\(name) has format version \(superblock.version), and can only be written to from "
           + "\(MetadataVersion.requiredUpgradeBelow) on: upgrade it with "
           + "version_upgrade=incompatible, or open it read_only")
+    }
+    let (nodeBytes, blockBytes) = (
+      superblock[Superblock.Layout.btreeNodeSize] * 512, UInt64(superblock.blockSizeSectors) * 512
+    )
+    let least = max(nodeBytesMin, 2 * blockBytes)
+    guard nodeBytes >= least else {
+      throw VolumeError(
+        .unsupported,
+        "\(name) can only be read: its btree nodes have \(nodeBytes) bytes, and this program "
+          + "writes nodes of at least \(least) where blocks have \(blockBytes): new keys go into a "
+          + "block behind the others")
     }
     guard superblock[Superblock.Layout.bigEndian] == 0 else {
       throw VolumeError(.unsupported, "\(name) was written by a big-endian machine")

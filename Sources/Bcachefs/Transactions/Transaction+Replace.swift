@@ -79,8 +79,25 @@ extension Transaction {
           "a transaction (\(trace.nameText)) puts \(need.words) words into one node of the "
             + "\(need.btree) btree, which takes \(old.capacityWords / 2) at once"))
     }
+    let words = need.isRewrite ? 0 : need.words
+    let blockBytes = engine.trees.parameters.blockBytes
     let cuts = old.cuts(
-      for: need.isRewrite ? nil : need.position, words: need.isRewrite ? 0 : need.words)
+      for: need.isRewrite ? nil : need.position, words: words, blockBytes: blockBytes)
+    guard Self.parentWords(cuts.count + 1) <= old.capacityWords,
+      !cuts.isEmpty || old.hasRoomWhenNew(words: words, blockBytes: blockBytes)
+    else {
+      throw .failed(
+        VolumeError(
+          .limit,
+          "\(old.liveWords) words of keys in a node of the \(need.btree) btree, and \(words) more, "
+            + "cannot be split into nodes of \(old.nodeBytes) bytes"))
+    }
+    guard cuts.isEmpty || old.level < BTreeNodeHeader.maxDepth - 1 else {
+      throw .failed(
+        VolumeError(
+          .limit,
+          "the \(need.btree) btree is full: its root, at level \(old.level), cannot be split"))
+    }
     guard reserve.allocations.count >= cuts.count + 2 else { return .needsPlaces(cuts.count + 2) }
     var (parent, retired) = (LiveNode?.none, [ref])
     if !old.state.contains(.root) {
@@ -88,11 +105,11 @@ extension Transaction {
         return .done
       }
       parent = above.node
-      let words = Self.parentWords(cuts.count + 1)
-      if let parent, !parent.hasRoom(words: words) {
+      let ofParent = Self.parentWords(cuts.count + 1)
+      if let parent, !parent.hasRoom(words: ofParent) {
         return .parentNeeds(
           RoomNeeded(
-            btree: need.btree, level: need.level + 1, position: old.maxKey, words: words))
+            btree: need.btree, level: need.level + 1, position: old.maxKey, words: ofParent))
       }
       try raiseToWrite(above)
       if cuts.isEmpty, canGiveWay(above.node, withChildren: 1) { retired.insert(above, at: 0) }

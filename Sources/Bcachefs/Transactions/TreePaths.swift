@@ -64,7 +64,10 @@ struct TreePaths: ~Copyable {
   }
 
   @inline(__always) subscript(btree: BTreeID, level: Int) -> PathNode {
-    get { unsafe nodes[Int(btree.rawValue) &* Self.levels &+ level] }
+    get {
+      expensiveCheck { invariant(level < Self.levels, "a btree has no such level") }
+      return unsafe nodes[Int(btree.rawValue) &* Self.levels &+ level]
+    }
     set { unsafe nodes[Int(btree.rawValue) &* Self.levels &+ level] = newValue }
   }
 }

@@ -156,7 +156,8 @@ internal import Testing
     for _ in 0..<900 { model.put(model.position(seed * 40), [model.random.next()]) }
     for _ in 0..<100 { model.put(model.position(seed * 40), nil) }
     let node = model.node
-    let cut = try #require(node.cuts(for: BPos(3, 3, 3), words: node.splitWords).first)
+    let cut = try #require(
+      node.cuts(for: BPos(3, 3, 3), words: node.splitWords, blockBytes: 512).first)
     let border = try #require(node.lastVisible(before: cut).map { node.index[$0].position })
     let left = LiveNode(nodeBytes: node.nodeBytes)
     let right = LiveNode(nodeBytes: node.nodeBytes)

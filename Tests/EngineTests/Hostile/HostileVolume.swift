@@ -21,7 +21,7 @@ final class HostileVolume {
 
   /// The snapshot that the root subvolume shows.
   static let snapshot = UInt32.max
-  private let medium: JournalOnlyVolume
+  let medium: JournalOnlyVolume
   private(set) var keys: [Key] = []
 
   init() throws {
@@ -175,10 +175,29 @@ final class HostileVolume {
 
   /// Writes the journal, and opens what it makes.
   func open() throws -> Volume {
+    try writeJournal()
+    return try Volume(media: try medium.media())
+  }
+
+  /// The same for changes; nodes go where nothing else is.
+  func openForChanges() throws -> Engine {
+    var options = VolumeOptions()
+    options[.blockSize] = 512
+    options[.btreeNodeSize] = UInt64(Self.nodeBytes)
+    options.store(into: &medium.superblock.optionWords)
+    medium.superblock.isInitialized = true
+    medium.superblock.featureMask = SuperblockFeature.newVolume.union([.extentsAboveBtreeUpdates])
+    medium.superblock.changeMembers { $0[0].dataAllowed = [.journal, .btree, .user] }
+    try writeJournal()
+    for device in try medium.media().devices { try device?.close() }
+    return try BareEngine(on: FreshVolume.open(medium.devices), places: 4 << 20).engine
+  }
+
+  private func writeJournal() throws {
     var sequence: UInt64 = 1
-    for start in stride(from: 0, to: max(keys.count, 1), by: 300) {
+    for start in stride(from: 0, to: max(keys.count, 1), by: 25) {
       let bytes = try medium.encode(sequence, lastSeq: 1) { builder in
-        for key in keys[start..<min(start + 300, keys.count)] {
+        for key in keys[start..<min(start + 25, keys.count)] {
           try builder.appendKey(
             key.type, btree: key.btree, level: key.level, key.key, value: key.value.rawBytes)
         }
@@ -186,6 +205,5 @@ final class HostileVolume {
       try medium.append(bytes)
       sequence += 1
     }
-    return try Volume(media: try medium.media())
   }
 }

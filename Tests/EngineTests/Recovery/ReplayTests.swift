@@ -33,6 +33,43 @@ internal import Testing
     }
   }
 
+  /// The journal has keys for more leaves than memory holds, among them some that are full on disk:
+  /// they were split, and nothing on disk says so.
+  @Test(.timeLimit(.minutes(1)), arguments: [32 << 10, 64 << 20])
+  func fullLeavesAreSplitWhenAllIsReplayed(cacheBytes: Int) throws {
+    var setting = BuildSetting()
+    setting.byteCount = 4 << 30
+    setting.options[.btreeNodeSize] = 4 << 10
+    let devices = try setting.makeDevices()
+    try withTemporaryFolder { folder in _ = try setting.build(folder, on: devices) }
+    var expected: [BPos: UInt64] = [:]
+    func open(cacheBytes: Int = 64 << 20) throws -> BareEngine {
+      try BareEngine(on: devices, cacheBytes: cacheBytes).withRoots()
+    }
+    func put(_ offsets: [UInt64], _ engine: Engine) throws {
+      try engine.run("test_replay", forEach: offsets) { (transaction, offset) in
+        transaction.set(.xattrs, BPos(1, offset, .max), offset)
+      }
+      for offset in offsets { expected[BPos(1, offset, .max)] = offset }
+    }
+    var bare = try open()
+    try put((0..<20_000).map { $0 * 64 }, bare.engine)
+    try bare.engine.close()
+    bare = try open()
+    // A run of keys in each of many leaves.
+    for start in stride(from: UInt64(0), to: 20_000, by: 200) {
+      try put((1...63).map { start * 64 + $0 }, bare.engine)
+    }
+    try bare.engine.journal.flush(upTo: bare.engine.journal.currentSequence)
+    #expect(bare.engine.nodeWrites.count > 10, "splits that are not on disk")
+    bare.engine.letGo()
+    bare = try open(cacheBytes: cacheBytes)
+    bare.check()
+    let differences = try bare.differences(of: .xattrs, from: expected)
+    #expect(differences == [])
+    try bare.engine.close()
+  }
+
   private func compare(_ btree: BTreeID, _ volume: Volume, _ engine: Engine) throws {
     guard volume.forest.roots[btree] != nil || engine.trees.root(btree) != nil else { return }
     if btree == .accounting { return try compareAccounting(volume, engine) }

@@ -141,6 +141,39 @@ internal import Testing
     try writer.withLock { try $0.differences() }
   }
 
+  private func takeAndDeleteSnapshots(
+    _ files: FileSystem, rounds: Int, seed: UInt64
+  ) throws {
+    var random = SplitMix64(seed: seed)
+    for round in 0..<rounds {
+      let snapshot = try files.createSnapshot(
+        of: 1, as: Self.name("snap \(round)"), in: files.root)
+      for number in 0..<6 {
+        let file = Self.name("file \(number)")
+        switch random.next() % 4 {
+        case 0: try files.unlink(file, in: snapshot.id)
+        case 1:
+          let id = try files.lookup(file, in: snapshot.id).id
+          for _ in 0..<10 {
+            try files.write(
+              id, [UInt8](repeating: 1, count: 5000).rawBytes, at: random.next() % (1 << 20))
+          }
+          try files.fsync(id)
+        default: break
+        }
+      }
+      // Some stay for a while: so there are chains.
+      guard round >= 2, random.next() % 3 != 0 || round % 4 == 0 else { continue }
+      for old in 0...round {
+        guard (try? files.lookup(Self.name("snap \(old)"), in: files.root)) != nil,
+          old < round - 1 || round % 4 == 0
+        else { continue }
+        try files.deleteSubvolume(Self.name("snap \(old)"), in: files.root)
+      }
+      try files.cleanSnapshots()
+    }
+  }
+
   /// A thread writes all the time, and another takes snapshots, changes them and deletes them: the
   /// cleaner comes to an end, and nothing of what was written is lost.
   @Test(arguments: [UInt64(1), 2])
@@ -179,35 +212,7 @@ internal import Testing
           }
         default:
           defer { isEnd.store(true, ordering: .relaxed) }
-          var random = SplitMix64(seed: seed &+ 99)
-          for round in 0..<rounds {
-            let snapshot = try files.createSnapshot(
-              of: 1, as: Self.name("snap \(round)"), in: files.root)
-            for number in 0..<6 {
-              let file = Self.name("file \(number)")
-              switch random.next() % 4 {
-              case 0: try files.unlink(file, in: snapshot.id)
-              case 1:
-                let id = try files.lookup(file, in: snapshot.id).id
-                for _ in 0..<10 {
-                  try files.write(
-                    id, [UInt8](repeating: 1, count: 5000).rawBytes, at: random.next() % (1 << 20))
-                }
-                try files.fsync(id)
-              default: break
-              }
-            }
-            // Some stay for a while: so there are chains.
-            if round >= 2, random.next() % 3 != 0 || round % 4 == 0 {
-              for old in 0...round {
-                guard (try? files.lookup(Self.name("snap \(old)"), in: files.root)) != nil,
-                  old < round - 1 || round % 4 == 0
-                else { continue }
-                try files.deleteSubvolume(Self.name("snap \(old)"), in: files.root)
-              }
-              try files.cleanSnapshots()
-            }
-          }
+          try takeAndDeleteSnapshots(files, rounds: rounds, seed: seed &+ 99)
         }
       } catch {
         isEnd.store(true, ordering: .relaxed)

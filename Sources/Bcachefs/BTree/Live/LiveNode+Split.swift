@@ -44,10 +44,11 @@ extension LiveNode {
   /// - Parameters:
   ///   - position: Where the keys go that there was no room for; nil if there are none.
   ///   - words: Unpacked words of them.
-  func cuts(for position: BPos?, words: Int) -> [IndexSlot] {
-    guard liveWords + words > splitWords, let last = lastVisible(before: index.end) else {
-      return []
-    }
+  ///   - blockBytes: What is written of a node is a multiple of it.
+  func cuts(for position: BPos?, words: Int, blockBytes: Int) -> [IndexSlot] {
+    let staysWhole =
+      liveWords + words <= splitWords && hasRoomWhenNew(words: words, blockBytes: blockBytes)
+    guard !staysWhole, let last = lastVisible(before: index.end) else { return [] }
     // More than two only after a replay, which puts everything into the nodes that there are.
     let count = max(2, (liveWords + words) / splitWords + 1)
     var shares = (1..<count).map { liveWords * $0 / count }
@@ -58,20 +59,29 @@ extension LiveNode {
     return cuts(after: shares)
   }
 
-  /// The first entries behind so many words; each piece has a key at least.
+  /// Whether there is room for so many words behind what shows, once a new node has it. Where a
+  /// node is but two blocks its keys must not need more than one.
+  func hasRoomWhenNew(words: Int, blockBytes: Int) -> Bool {
+    let end = BTreeNodeHeader.Layout.keys + liveWords * 8
+    let written = (end + blockBytes - 1) / blockBytes * blockBytes
+    return words == 0 || written + BTreeNodeHeader.EntryLayout.keys + words * 8 <= nodeBytes
+  }
+
+  /// The first entries behind so many words; each piece has a key at least, and fits a node.
   private func cuts(after shares: [Int]) -> [IndexSlot] {
     var result: [IndexSlot] = []
-    var words = 0
-    var inPiece = 0
+    var (words, inPiece) = (0, 0)
     var slot = firstVisible(from: index.start)
-    while let here = slot, result.count < shares.count {
+    while let here = slot {
       let next = firstVisible(from: index.after(here))
-      if inPiece > 0, words >= shares[result.count] || next == nil {
+      let size = self.words(of: index[here])
+      let isDue = result.count < shares.count && (words >= shares[result.count] || next == nil)
+      if inPiece > 0, isDue || inPiece + size > capacityWords {
         result.append(here)
         inPiece = 0
       }
-      words += self.words(of: index[here])
-      inPiece += 1
+      words += size
+      inPiece += size
       slot = next
     }
     return result

@@ -40,10 +40,11 @@ struct NodePointer {
     key.encode(into: &bytes)
   }
 
-  /// - Throws: `.corrupt` when the value is larger than a pointer's.
+  /// - Throws: `.corrupt` when the value is larger than a pointer's, or does not begin with a
+  ///   place: what nothing in the cache could be found by.
   init(_ key: BKey, _ value: RawSpan) throws(VolumeError) {
     guard key.type == .btreePtrV2, Int(key.u64s) <= Self.wordsMax,
-      value.byteCount == key.valueByteCount, key.valueU64s >= BTreePtrV2.encodedU64s
+      value.byteCount == key.valueByteCount, NodeIdentity(.btreePtrV2, value) != nil
     else {
       throw VolumeError(.corrupt, "\(key): not the pointer to a btree node that it should be")
     }

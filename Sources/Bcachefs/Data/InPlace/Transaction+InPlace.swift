@@ -60,7 +60,9 @@ extension Transaction {
       }
       // Whole blocks of it, though it should have no others.
       let keyEnd = min(found.key.position.offset, range.upperBound)
-      let first = max((found.key.start.offset + block - 1) / block * block, range.lowerBound)
+      // It begins where the one before it ends at the earliest, though keys may overlap: only the
+      // first key is written over, as that is the one that is marked as written afterwards.
+      let first = max((found.key.start.offset + block - 1) / block * block, end)
       let last = keyEnd / block * block
       if first < last,
         let extent = try writableExtent(found, first..<last, snapshot, replicas: replicas)

@@ -112,6 +112,8 @@ final class ExtentMover {
     }
     guard isThere else { return }
     engine.instruments.count(.moveExtentStartFail)
+    // A pointer may name a device that is no member.
+    guard engine.media.member(copy.ptr.device) != nil else { return }
     let kind: MemberErrorType = error.code == .device ? .read : .checksum
     engine.store.memberErrors.add(kind, member: Int(copy.ptr.device))
   }

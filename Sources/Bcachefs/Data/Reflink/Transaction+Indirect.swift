@@ -52,7 +52,7 @@ extension Transaction {
 
   private func makeIndirect(_ found: KeyView) throws(TransactionError) -> ReflinkP {
     let key = found.key
-    let last = try previous(.reflink, from: .max, downTo: .min, .intent)
+    let last = try previous(.reflink, from: BPos(0, .max, .max), downTo: .min, .intent)
     let start = last.map { $0.key.position.offset } ?? 0
     let (end, overflow) = start.addingReportingOverflow(UInt64(key.size))
     guard !overflow, end >> 56 == 0, key.valueU64s < BKey.maxValueU64s else {

@@ -116,12 +116,28 @@ final class Journal: @unchecked Sendable {
     writeClock = contents.writeClock
     keyVersion = Atomic(
       contents.keyVersion &+ (contents.isFromCleanSection ? 0 : Self.keyVersionsLost))
-    let bucketBytes = rings.map { Int($0.bucketSectors) * 512 }.min() ?? 0
-    bufferBytes = min(bucketBytes, Self.bufferBytesMax)
+    bufferBytes = Self.bufferBytes(rings)
     updateRoom()
   }
 
   private static var bufferBytesMax: Int { 1 << 20 }
+
+  private static func bufferBytes(_ rings: [JournalRing]) -> Int {
+    min(rings.map { Int($0.bucketSectors) * 512 }.min() ?? 0, bufferBytesMax)
+  }
+
+  /// Refuses buckets that what every entry ends with does not fit.
+  ///
+  /// - Throws: `.limit`.
+  static func checkRoom(_ roots: [JournalRoot?], _ rings: [JournalRing]) throws(VolumeError) {
+    let (room, needed) = (bufferBytes(rings), (JournalBuffer.headerWords + endWords(roots)) * 8)
+    guard room > needed else {
+      throw VolumeError(
+        .limit,
+        "a bucket of the journal has \(room) bytes, and the roots of all btrees, with which every "
+          + "entry ends, may take \(needed)")
+    }
+  }
 
   /// More than the versions that are given out between two entries that tell the newest one: what
   /// they encrypted may be on disk after a crash, and none may be used twice.
