@@ -63,7 +63,8 @@ struct QuotaMountTests {
       #expect(
         row?.split(separator: " ").map(String.init)
           == ["1000", "+-", "204800", "51200", "204800", "3", "0", "3"])
-      let check = try runProgram(builtProgram("bcachefs"), ["fsck", "-n", "--file_counters", image])
+      let check = try runProgram(
+        builtProgram("bcachefs"), ["fsck", "-n", "--file_counters", image])
       #expect(check.status == 0, "\(check.text)")
     }
   }

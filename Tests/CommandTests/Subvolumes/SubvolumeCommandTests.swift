@@ -32,7 +32,8 @@ internal import Testing
       #expect(try command("delete", image, "sub/inner", "sub").status == 0)
       let missing = try command("delete", image, "sub")
       #expect(missing.status == 66)
-      let check = try runProgram(builtProgram("bcachefs"), ["fsck", "-n", "--file_counters", image])
+      let check = try runProgram(
+        builtProgram("bcachefs"), ["fsck", "-n", "--file_counters", image])
       #expect(check.status == 0, "\(check.text)")
       #expect(try command("list", "-s", image).text.split(separator: "\n").count == 3)
     }
