@@ -216,8 +216,7 @@ extension Engine {
   func readUsage(into usage: SpaceUsage) throws(VolumeError) -> Int {
     var (start, empty) = (BPos?.some(.min), 0)
     while let from = start {
-      let some = try run("accounting_read", watermark: .interiorUpdates) {
-        (transaction) throws(TransactionError) in
+      let some = try run("accounting_read") { (transaction) throws(TransactionError) in
         try transaction.counts(from: from, limit: Self.countsReadAtOnce)
       }
       for (position, counters) in some.counts {

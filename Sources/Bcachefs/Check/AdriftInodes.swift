@@ -38,14 +38,20 @@ struct AdriftInodes {
     self.first = first
   }
 
-  /// Inodes come in order.
+  /// Inodes come in order, their versions nearly so: some are on their way to another snapshot.
   mutating func add(_ inode: Inode) {
     guard next == nil else { return }
     guard table.count < limit || table.last?.number == inode.number else {
       next = inode.number
       return
     }
-    table.append(AdriftInode(number: inode.number, snapshot: inode.snapshot))
+    var index = table.count
+    while index > 0, table[index - 1].number == inode.number,
+      table[index - 1].snapshot > inode.snapshot
+    {
+      index -= 1
+    }
+    table.insert(AdriftInode(number: inode.number, snapshot: inode.snapshot), at: index)
   }
 
   /// Whether the table knows all of an inode.
@@ -93,11 +99,14 @@ extension VolumeCheck {
   private func collectAdrift(from first: UInt64) throws(VolumeError) {
     adrift = AdriftInodes(
       limit: options.memoryBytes / MemoryLayout<AdriftInode>.stride, from: first)
+    var seen = KeysSeen()
     let cursor = BTreeCursor(forest, .inodes)
     cursor.seek(BPos(0, first, 0))
     while adrift.next == nil, let found = cursor.nextReadable() {
       try step()
-      guard let place = place(of: found.key.position.snapshot), let inode = found.inode(at: place)
+      let position = found.key.position
+      guard let place = place(of: position.snapshot),
+        seen.add(position.inode, position.offset, place), let inode = found.inode(at: place)
       else { continue }
       let mended = mendedLink(of: withOwnSubvolume(inode), isReported: false)
       if mended.isAdrift { adrift.add(mended) }

@@ -24,7 +24,10 @@ extension VolumeCheck {
   /// knows on which its entries were.
   private func checkJournalDevices() {
     let members = media.members.indices.filter { media.members[$0].isAlive }
-    guard members.allSatisfy({ media.devices[$0] != nil }) else { return }
+    let areRead = members.allSatisfy { index in
+      media.devices[index] != nil && [.rw, .ro].contains(media.members[index].state)
+    }
+    guard areRead else { return }
     let marked = Set(volume.superblock.replicas.filter { $0.dataType == .journal }.map(\.devices))
     for (devices, sequence) in volume.journalSummary.devices.sorted(by: { $0.value < $1.value })
     where !marked.contains(devices) {

@@ -207,6 +207,8 @@ extension Transaction {
         update(append.btree, level: append.level + 1, append.pointer.key, value, flags: .noTriggers)
       }
     }
+    ignoresRoom = engine.isReplaying.load(ordering: .relaxed)
+    defer { ignoresRoom = false }
     try commit()
   }
 

@@ -23,6 +23,7 @@ extension Engine {
   func flush(_ node: LiveNode) throws(VolumeError) -> Bool {
     guard node.state.contains(.dirty), node.state.isDisjoint(with: .dead) else { return false }
     if node.state.contains(.root), node.isWithoutPlace {
+      guard !isReplaying.load(ordering: .relaxed) else { return false }
       try rewrite(node.btree, level: node.level, .min, .reclaim)
       return true
     }

@@ -59,6 +59,9 @@ final class Engine: Sendable {
   /// For those who wait until the volume is thawed, and for whom it is to be frozen.
   let freezing = Condition()
   let startsThreadsAgain = Atomic<Bool>(false)
+  /// What only the journal has is being put into btrees: nothing may be allocated. Set by who opens
+  /// the engine, who is alone.
+  let isReplaying = Atomic<Bool>(false)
   /// Nodes of which fewer copies were written than should be.
   let degradedNodes = Mutex<[DegradedNode]>([])
 

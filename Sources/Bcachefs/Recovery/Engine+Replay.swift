@@ -7,20 +7,21 @@
 //   2. Everything goes into the nodes that there are, in memory, whatever room they have on disk:
 //      to split a node places are needed, and where there are any is only known when all of the
 //      allocation btrees' keys are in. Then nodes that hold too much are split, into more than two
-//      if need be.
+//      if need be. Others are written before, where they are, when the cache is full: what their
+//      parents have to say of it goes into those whatever room they have, too.
 //   3. Accounting keys are deltas: those newer than what the btree has are added to it.
 //   4. Then it is known what is in use (SpaceUsage.swift).
 //   5. Nothing is journalled again: the nodes pin the oldest entry that was replayed, until they
 //      are written.
 // Invariants
-//   (1) No node is written before all is replayed: who has the watermark of interior updates makes
-//       room in the cache by what is clean alone. No node that holds too much is written.
-//   (2) Memory is bounded by the journal's size.
+//   (1) No place is taken before all is replayed, and no node written that holds too much.
+//   (2) Memory: the cache's, and those nodes that hold too much until the end.
 // Locks: as all transactions; nobody else has the engine yet.
 // Source: recovery.c (bch2_journal_replay), disk_accounting.c (bch2_accounting_read).
 
 internal import BcachefsFormat
 internal import BcachefsSupport
+internal import Synchronization
 
 extension Engine {
   /// Opens all roots, and puts all keys into their btrees. Btrees that the volume does not have yet
@@ -41,6 +42,8 @@ extension Engine {
     for number in 0..<BTreeID.count where trees.root(BTreeID(rawValue: number)) == nil {
       trees.makeEmptyRoot(BTreeID(rawValue: number), sequence: nextNodeSequence())
     }
+    isReplaying.store(true, ordering: .relaxed)
+    defer { isReplaying.store(false, ordering: .relaxed) }
     let overlay = contents.overlay
     let sequence = contents.replayed.isEmpty ? 0 : contents.replayed.lowerBound
     var first = 0
@@ -55,6 +58,7 @@ extension Engine {
       first = end
     }
     let empty = try readUsage(into: usage)
+    isReplaying.store(false, ordering: .relaxed)
     try splitOverfullNodes()
     return empty
   }
@@ -65,7 +69,7 @@ extension Engine {
     var next = rows.lowerBound
     while next < rows.upperBound {
       let start = next
-      next = try run("journal_replay", watermark: .interiorUpdates) {
+      next = try run("journal_replay", watermark: .reclaim) {
         (transaction) throws(TransactionError) in
         var index = start
         while index < rows.upperBound, transaction.updateCount < Self.keysAtOnce {

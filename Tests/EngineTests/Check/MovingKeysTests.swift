@@ -69,6 +69,35 @@ internal import Testing
     #expect(found == [])
   }
 
+  /// Snapshots of snapshots: between a node and its heir are others' numbers.
+  @Test(arguments: [1 << 30, 0]) func versionsOutOfOrderAreSound(memory: Int) throws {
+    let disk = try OpenFileSystem()
+    let files = try disk.open()
+    var ids: [FileID] = []
+    for number in 0..<40 {
+      let file = try files.makeFile("a \(number)")
+      _ = try files.link(file, as: name("b \(number)"), in: files.root)
+      // Its first name is gone: it knows of none from then on.
+      try files.unlink(name("a \(number)"), in: files.root)
+      ids.append(file)
+    }
+    let first = try files.createSnapshot(of: 1, as: name("first"), in: files.root)
+    let subvolume = first.id.subvolume
+    for file in ids {
+      try files.write(file, [UInt8]([1, 2, 3]).rawBytes, at: 0)
+      try files.write(FileID(subvolume: subvolume, inode: file.inode), [UInt8]([4]).rawBytes, at: 0)
+    }
+    try files.sync()
+    _ = try files.createSnapshot(of: subvolume, as: name("second"), in: files.root)
+    try files.deleteSubvolume(name("second"), in: files.root)
+    try files.cleanSnapshots { true }
+    try files.sync()
+    try disk.letGo(files)
+    var options = CheckOptions.thorough
+    options.memoryBytes = memory
+    #expect(try disk.read { try $0.findings(options) } == [])
+  }
+
   @Test func wrongSectorsAreFound() throws {
     let found = try findings { (transaction, file) throws(TransactionError) in
       try transaction.changeAnyVersion(of: file.inode) { $0.sectors += 8 }

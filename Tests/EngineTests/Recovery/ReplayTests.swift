@@ -70,6 +70,39 @@ internal import Testing
     try bare.engine.close()
   }
 
+  /// A key for each of many leaves, which hardly any of them has no room for: they do not stay in
+  /// memory all at once.
+  @Test(.timeLimit(.minutes(1))) func replayedLeavesAreWrittenWhenTheCacheIsFull() throws {
+    var setting = BuildSetting()
+    setting.byteCount = 4 << 30
+    setting.options[.btreeNodeSize] = 64 << 10
+    let devices = try setting.makeDevices()
+    try withTemporaryFolder { folder in _ = try setting.build(folder, on: devices) }
+    var expected: [BPos: UInt64] = [:]
+    func put(_ offsets: [UInt64], _ engine: Engine) throws {
+      try engine.run("test_replay", forEach: offsets) { (transaction, offset) in
+        transaction.set(.xattrs, BPos(1, offset, .max), offset)
+      }
+      for offset in offsets { expected[BPos(1, offset, .max)] = offset }
+    }
+    var bare = try BareEngine(on: devices, cacheBytes: 64 << 20).withRoots()
+    try put((0..<60_000).map { $0 * 64 }, bare.engine)
+    try bare.engine.close()
+    bare = try BareEngine(on: devices, cacheBytes: 64 << 20).withRoots()
+    try put(stride(from: 1, to: 60_000, by: 300).map { $0 * 64 + 1 }, bare.engine)
+    try bare.engine.journal.flush(upTo: bare.engine.journal.currentSequence)
+    let leaves = bare.engine.trees.cache.allNodes.filter { $0.btree == .xattrs && $0.level == 0 }
+    bare.engine.letGo()
+    let limit = 512 << 10
+    #expect(leaves.count * 64 << 10 > 4 * limit, "\(leaves.count) leaves")
+    bare = try BareEngine(on: devices, cacheBytes: limit).withRoots()
+    // Roots, and what the opening needs at once, are over the limit.
+    #expect(bare.engine.trees.cache.byteCount < 4 * limit, "\(bare.engine.trees.cache.byteCount)")
+    bare.check()
+    #expect(try bare.differences(of: .xattrs, from: expected) == [])
+    try bare.engine.close()
+  }
+
   private func compare(_ btree: BTreeID, _ volume: Volume, _ engine: Engine) throws {
     guard volume.forest.roots[btree] != nil || engine.trees.root(btree) != nil else { return }
     if btree == .accounting { return try compareAccounting(volume, engine) }
