@@ -4,8 +4,9 @@
 // How it works
 //   1. `lookup` and `next` lock the leaf and return a view of the key where it stands. The leaf
 //      stays locked, so the view is good until the transaction unlocks or commits.
-//   2. A walk with a `KeyWalk` gives each leaf back when it goes on to the next one, unless it was
-//      locked before, or for changes.
+//   2. A walk with a `KeyWalk` gives each leaf back when it has the next one, unless it was locked
+//      before, or for changes. Not earlier: a key may move from one leaf to the one before, to
+//      another snapshot, and would be seen in neither.
 // Invariants
 //   (1) An own update hides what is in the node; one of type `deleted` shows as nothing.
 //   (2) What was read with `.intent` cannot have been changed by others when the transaction
@@ -176,13 +177,15 @@ extension Transaction {
       {
         return node
       }
-      leave(&walk)
     }
     try seeBuffered(walk.btree)
     let heldBefore = held.count
-    guard let node = try node(walk.btree, level: 0, position, walk.mode) else { return nil }
+    let next = try node(walk.btree, level: 0, position, walk.mode)
+    let isNew = held.count > heldBefore && walk.mode == .read
+    if next != walk.node { leave(&walk) }
+    if isNew { walk.isPassing = true }
+    guard let node = next else { return nil }
     walk.node = node
-    walk.isPassing = held.count > heldBefore && walk.mode == .read
     walk.slot = paths.lowerBound(walk.btree, position, in: node)
     walk.lockSequence = node.with { $0.lock.sequence }
     return node
@@ -191,9 +194,7 @@ extension Transaction {
   @inline(__always)
   private func advance(_ walk: inout KeyWalk, behind position: BPos, _ leafEnd: BPos) {
     walk.position = position.successor
-    if position == leafEnd {
-      leave(&walk)
-    } else if let next = walk.position, let node = walk.node {
+    if position != leafEnd, let next = walk.position, let node = walk.node {
       walk.slot = node.with { $0.index.lowerBound(next) }
     }
   }
