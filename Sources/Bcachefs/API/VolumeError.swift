@@ -81,6 +81,8 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
   private enum Cause: Sendable {
     case none
     case text(String)
+    /// Not even what is stored could be seen.
+    case unread(String)
     case format(FormatError)
     case device(DeviceError)
     case checksum(ChecksumError)
@@ -92,6 +94,13 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     self.code = code
     cause = text.map(Cause.text) ?? .none
   }
+
+  /// `.allCopiesBad` where a device did not give a copy, or is missing: it may be there and good.
+  static func unread(_ text: String) -> VolumeError {
+    VolumeError(code: .allCopiesBad, cause: .unread(text))
+  }
+
+  private init(code: Code, cause: Cause) { (self.code, self.cause) = (code, cause) }
 
   /// `.unsupported` or `.corrupt`.
   public init(_ error: FormatError) {
@@ -122,11 +131,20 @@ public struct VolumeError: Error, Sendable, CustomStringConvertible {
     if case .device(let error) = cause { error } else { nil }
   }
 
+  /// Whether the same may succeed another time, though nobody mends anything on the volume.
+  var mayPass: Bool {
+    switch code {
+    case .corrupt, .notFound: false
+    case .allCopiesBad: if case .unread = cause { true } else { false }
+    default: true
+    }
+  }
+
   /// One line for people.
   public var description: String {
     switch cause {
     case .none: "\(code)"
-    case .text(let text): text
+    case .text(let text), .unread(let text): text
     case .format(let error): "\(error)"
     case .device(let error): "\(error)"
     case .checksum(let error): "\(error)"

@@ -145,11 +145,13 @@ final class NodeReader: Sendable {
     _ places: [ExtentPtr], _ expected: NodeExpectation
   ) throws(VolumeError) -> BTreeNode {
     var failures: [String] = []
+    var isUnread = false
     let wanted = expected.sectorsWritten * 512
     let byteCount = wanted == 0 ? decoder.nodeBytes : min(wanted, decoder.nodeBytes)
     for place in media.inReadOrder(places) {
       guard let device = media.device(place.device) else {
         failures.append("device \(place.device) is missing")
+        isUnread = true
         continue
       }
       let image = HeapBuffer(byteCount: byteCount)
@@ -162,13 +164,14 @@ final class NodeReader: Sendable {
       } catch {
         let problem = "\(device.name) sector \(place.offset): \(error)"
         failures.append(problem)
+        isUnread = isUnread || error.code == .device
         report(ReadDamage(device: place.device, sector: place.offset, text: problem))
       }
     }
-    throw VolumeError(
-      .allCopiesBad,
+    let text =
       "btree \(expected.btree) level \(expected.level) node up to \(expected.maxKey): no copy is "
-        + "readable: \(failures.joined(separator: "; "))")
+      + "readable: \(failures.joined(separator: "; "))"
+    throw isUnread ? VolumeError.unread(text) : VolumeError(.allCopiesBad, text)
   }
 
   func fill(

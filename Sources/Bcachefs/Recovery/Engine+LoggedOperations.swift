@@ -11,9 +11,12 @@
 //      else it would be in two places, and be counted for one. The driver leaves it so, and its
 //      fsck finds it.
 //   4. Where the file or its subvolume is gone there is nothing to complete.
-//   5. What fails is tried no more: whoever asked for it is told, and may do something else with
-//      the file, or delete it, so that its number is another's. What is left of it then is found by
-//      a check.
+//   5. What fails while the volume is written to is tried no more: whoever asked for it is told,
+//      and may do something else with the file, or delete it, so that its number is another's. What
+//      fails when the volume is opened is tried again the next time, where that may succeed: nobody
+//      has touched the file. Where it will not the volume opens without.
+//   6. What is left then a check finds. The superblock says that it is there, before the key goes:
+//      on such a volume whoever opens a file looks for what is behind its end.
 // Invariants
 //   (1) Every transaction leaves the file so that the operation can go on from its key.
 //   (2) What the key says is checked: no sum of it overflows, and each move makes progress.
@@ -69,9 +72,9 @@ struct RangeShift {
 }
 
 extension Engine {
-  /// Completes what was under way, as far as it can be: the volume opens all the same.
+  /// Completes what was under way, but for what never can be.
   ///
-  /// - Throws: what transactions throw.
+  /// - Throws: what transactions throw, and may not throw the next time.
   func resumeLoggedOperations() throws(VolumeError) {
     var position: BPos? = .min
     while let start = position {
@@ -91,20 +94,28 @@ extension Engine {
         case .finsert(let operation): try resume(operation, at: place)
         }
       } catch {
+        guard !error.mayPass else { throw error }
         if case .truncate = operation { store.recordFinding(.extent_past_end_of_inode) }
-        store.noteInconsistency()
+        try store.recordInconsistency()
       }
       try finishLoggedOperation(at: place)
     }
   }
 
-  /// Calls `body`, which does what a key says; then that goes, whatever has become of it.
+  /// Calls `body`, which does what a key says; then that goes, whatever has become of it. If
+  /// something is left, the superblock says so before.
   ///
   /// - Throws: what `body` throws; why the key is still there: nothing is written any more then.
   func completing(
     operationAt place: BPos, _ body: () throws(VolumeError) -> Void
   ) throws(VolumeError) {
     do throws(VolumeError) { try body() } catch {
+      // Or the key stays, for the next opening.
+      try checkWritable()
+      do throws(VolumeError) { try store.recordInconsistency() } catch {
+        stopWriting(because: error)
+        throw error
+      }
       try? finishLoggedOperation(at: place)
       throw error
     }

@@ -108,22 +108,54 @@ extension Engine {
   }
 
   /// Files that nobody can reach, by deleted_inodes, but for those that `isSeen` says are held.
+  ///
+  /// - Complexity: one transaction for some of them: it keeps what it reads locked, and begins anew
+  ///   for each node that is not in memory.
   func deadInodes(
     butFor isSeen: (_ inode: UInt64, _ snapshot: UInt32) -> Bool
   ) throws(VolumeError) -> [DeadInode] {
-    try run("dead_inodes") { (transaction) throws(TransactionError) in
-      var result: [DeadInode] = []
-      var walk = KeyWalk(.deletedInodes, from: .min)
-      while let found = try transaction.next(&walk) {
-        let place = found.key.position
-        guard !isSeen(place.offset, place.snapshot),
-          let inode = try transaction.findInode(place.offset, place.snapshot, .read)
-        else { continue }
-        result.append(DeadInode(place: place, generation: inode.generation))
+    let places = try deletedInodes().filter { !isSeen($0.offset, $0.snapshot) }
+    var result: [DeadInode] = []
+    var next = 0
+    while next < places.count {
+      let some = places[next..<min(next + Self.inodesAtOnce, places.count)]
+      result += try run("dead_inodes") { (transaction) throws(TransactionError) in
+        var found: [DeadInode] = []
+        for place in some {
+          guard let inode = try transaction.findInode(place.offset, place.snapshot, .read) else {
+            continue
+          }
+          found.append(DeadInode(place: place, generation: inode.generation))
+        }
+        return found
       }
-      return result
+      next = some.endIndex
     }
+    return result
   }
+
+  private static var inodesAtOnce: Int { 16 }
+
+  /// What deleted_inodes names.
+  private func deletedInodes() throws(VolumeError) -> [BPos] {
+    var places: [BPos] = []
+    var position: BPos? = .min
+    while let start = position {
+      let some = try run("dead_inodes") { (transaction) throws(TransactionError) in
+        var some: [BPos] = []
+        var walk = KeyWalk(.deletedInodes, from: start)
+        while some.count < Self.placesAtOnce, let found = try transaction.next(&walk) {
+          some.append(found.key.position)
+        }
+        return some
+      }
+      places += some
+      position = some.last?.successor
+    }
+    return places
+  }
+
+  private static var placesAtOnce: Int { 1024 }
 }
 
 /// A file that nobody can reach.

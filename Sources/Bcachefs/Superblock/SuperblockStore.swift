@@ -47,7 +47,7 @@ final class SuperblockStore: @unchecked Sendable {
   private let options: VolumeOptions
   private let findings: Mutex<ErrorsSection>
   private let stripes = Atomic<UInt8>(Stripes.unknown)
-  private let hasErrors = Atomic<Bool>(false)
+  private let hasErrors: Atomic<Bool>
   private let hasTopologyErrors = Atomic<Bool>(false)
   private let condition = Condition()
   private var state: State
@@ -72,6 +72,7 @@ final class SuperblockStore: @unchecked Sendable {
     counters = PersistentCounters(superblock)
     memberErrors = MemberErrors(superblock)
     findings = Mutex(superblock.section(of: ErrorsSection.self) ?? ErrorsSection())
+    hasErrors = Atomic(superblock[Superblock.Layout.hasErrors] != 0)
     self.clocks = clocks
     self.options = options
     isNoChanges = options.isOn(.nochanges)
@@ -231,6 +232,15 @@ final class SuperblockStore: @unchecked Sendable {
     hasErrors.store(true, ordering: .relaxed)
     if ofTopology { hasTopologyErrors.store(true, ordering: .relaxed) }
   }
+
+  /// The same, durable when it returns, with what was found before.
+  func recordInconsistency() throws(VolumeError) {
+    noteInconsistency()
+    try write()
+  }
+
+  /// Whether something is known to be wrong with the volume, since it was checked last.
+  var isInconsistent: Bool { hasErrors.load(ordering: .relaxed) }
 
   /// The btrees' roots are known: from here on the list for downgrades is written.
   func noteBTreesRunning(hasStripes: Bool) {

@@ -5,6 +5,7 @@
 internal import BcachefsFormat
 internal import BcachefsIO
 internal import BcachefsSupport
+internal import FileModel
 internal import TestSupport
 internal import Testing
 
@@ -196,9 +197,177 @@ internal import Testing
     let again = try disk.open()
     #expect(try !hasLoggedOperations(again))
     #expect(try again.attributes(of: id).byteCount == 100)
+    #expect(try hasErrors(disk))
     let counts = again.engine.store.findingCounts
     #expect(counts.contains { $0.id == .extent_past_end_of_inode })
     try disk.letGo(again)
+  }
+
+  // MARK: - When a volume is opened
+
+  /// What was under way when the machine stopped.
+  enum UnderWay: CaseIterable { case truncation, insertion, removal }
+
+  /// A file with very many extents, and something that was under way with it.
+  ///
+  /// - Returns: the file, and the bytes of a leaf in its midst.
+  private func stop(
+    _ disk: OpenFileSystem, within what: UnderWay
+  ) throws -> (FileID, leaf: Range<UInt64>) {
+    let (files, id, _) = try openDamaged(disk)
+    disk.device.setFaults([])
+    try files.close()
+    let leaf = try #require(try disk.leafOfExtents()).bytes
+    let again = try disk.open()
+    try again.engine.run("test_log") { (transaction) throws(TransactionError) in
+      if what == .truncation {
+        transaction.put(.loggedOps, .loggedOpTruncate, .min, LoggedOpTruncate.encodedU64s) {
+          LoggedOpTruncate(subvolume: id.subvolume, inode: id.inode, newSize: 4096)
+            .encode(into: &$0)
+        }
+      } else {
+        let isInsert = what == .insertion
+        let shift = LoggedOpFinsert(
+          state: RangeShift.start, subvolume: id.subvolume, inode: id.inode,
+          destination: isInsert ? 32 : 0, source: 16, position: isInsert ? .max : 16)
+        transaction.put(shift, at: .min)
+      }
+      try transaction.commit()
+    }
+    try again.sync()
+    try disk.letGo(again)
+    return (id, leaf)
+  }
+
+  /// The volume does not open, and nobody touches the file, until it can be completed.
+  @Test(arguments: UnderWay.allCases) func whatMayPassIsWaitedFor(what: UnderWay) throws {
+    let disk = try OpenFileSystem()
+    let (id, leaf) = try stop(disk, within: what)
+    disk.device.setFaults([SimulatedFaultRule(.readError, bytes: leaf)])
+    let devices = try FreshVolume.open([disk.device])
+    let error = #expect(throws: VolumeError.self) { _ = try BareEngine(on: devices) }
+    #expect(error?.code == .allCopiesBad)
+    for device in devices { try device.close() }
+    disk.device.setFaults([])
+    let files = try disk.open()
+    #expect(try !hasLoggedOperations(files))
+    let found = try files.contents(of: id)
+    let size: UInt64 =
+      switch what {
+      case .truncation: 4096
+      case .insertion: Self.byteCount + 8192
+      case .removal: Self.byteCount - 8192
+      }
+    #expect(UInt64(found.count) == size)
+    for block in 0..<found.count / 4096 where what != .insertion || !(2..<4).contains(block) {
+      try #require(found[block * 4096] == UInt8(block % 2), "block \(block)")
+    }
+    try files.close()
+    try disk.volume.expectSound([disk.device], "closed", ofFiles: true)
+  }
+
+  private func hasErrors(_ disk: OpenFileSystem) throws -> Bool {
+    try disk.read { $0.media.superblock[Superblock.Layout.hasErrors] != 0 }
+  }
+
+  /// What is left behind the end then is zeros when the file grows, and the superblock says that
+  /// something is wrong before anything else is written.
+  @Test func aTruncationThatIsGivenUpWhenAVolumeIsOpenedLeavesNothingToSee() throws {
+    let disk = try OpenFileSystem()
+    let (id, leaf) = try stop(disk, within: .truncation)
+    // For now the leaf is no node.
+    let raw = try BlockDevice.open(simulated: disk.device, mode: .exclusiveReadWrite)
+    var node = Self.block(0)
+    var span = node.mutableRawBytes
+    try raw.read(into: &span, atByte: leaf.lowerBound)
+    try raw.write(Self.block(9).rawBytes, atByte: leaf.lowerBound)
+    try raw.close()
+    let files = try disk.open()
+    #expect(try !hasLoggedOperations(files))
+    #expect(try hasErrors(disk))
+    let counts = files.engine.store.findingCounts
+    #expect(counts.contains { $0.id == .extent_past_end_of_inode })
+    let grow = { () throws(VolumeError) in try files.truncate(id, to: Self.byteCount) }
+    expectCode(.allCopiesBad) { () throws(VolumeError) in try grow() }
+    try files.engine.media.devices[0]?.write(node.rawBytes, atByte: leaf.lowerBound)
+    try grow()
+    #expect(try files.contents(of: id).allSatisfy { $0 == 0 })
+    try files.close()
+    try disk.volume.expectSound([disk.device], "closed", ofFiles: true)
+  }
+
+  /// Nobody remembers after a crash what is left: the superblock says that something is.
+  @Test(arguments: UnderWay.allCases)
+  func aCrashDoesNotHideThatSomethingIsLeft(what: UnderWay) throws {
+    let disk = try OpenFileSystem()
+    let (files, id, _) = try openDamaged(disk)
+    expectCode(.allCopiesBad) { () throws(VolumeError) in
+      switch what {
+      case .truncation: try files.truncate(id, to: 4096)
+      case .insertion: try files.change(id, 8192..<16384, .insert)
+      case .removal: try files.change(id, 8192..<16384, .collapse)
+      }
+    }
+    #expect(try hasErrors(disk))
+    try files.sync()
+    try disk.letGo(files)
+    disk.device.setFaults([])
+    #expect(try hasErrors(disk))
+    guard what == .truncation else { return }
+    let again = try disk.open()
+    try again.truncate(id, to: Self.byteCount)
+    #expect(try again.contents(of: id).allSatisfy { $0 == 0 })
+    try again.close()
+    try disk.volume.expectSound([disk.device], "closed", ofFiles: true)
+  }
+
+  // MARK: - Snapshots
+
+  /// A snapshot has nothing behind the ends of files that comes to light.
+  @Test(arguments: [true, false]) func snapshotsDoNotShowWhatIsLeft(isDamaged: Bool) throws {
+    let disk = try OpenFileSystem()
+    let (files, id, leaf) = try openDamaged(disk)
+    expectCode(.allCopiesBad) { () throws(VolumeError) in try files.truncate(id, to: 4096) }
+    if !isDamaged { disk.device.setFaults([]) }
+    let root = try files.createSnapshot(of: 1, as: Array("snap".utf8), in: files.root)
+    let copy = FileID(subvolume: root.id.subvolume, inode: id.inode)
+    if isDamaged {
+      expectCode(.allCopiesBad) { () throws(VolumeError) in
+        try files.truncate(copy, to: Self.byteCount)
+      }
+      disk.device.setFaults([])
+    } else {
+      #expect(try !files.engine.hasData(copy, leaf.lowerBound / 512..<leaf.upperBound / 512))
+    }
+    for file in [copy, id] {
+      try files.truncate(file, to: Self.byteCount)
+      #expect(try files.contents(of: file).allSatisfy { $0 == 0 })
+    }
+    try files.close()
+    if !isDamaged { try disk.volume.expectSound([disk.device], "closed", ofFiles: true) }
+  }
+
+  /// What a snapshot has too takes more keys when it moves.
+  @Test func noRangeIsRemovedWhereThereIsNoRoom() throws {
+    let disk = try OpenFileSystem { $0.sizes = [24 << 20] }
+    let files = try disk.open()
+    let id = try files.makeFile("file")
+    for number in stride(from: UInt64(1), to: 200, by: 2) {
+      try files.write(id, Self.block(1).rawBytes, at: number * Self.blockBytes)
+    }
+    try files.sync()
+    let before = try files.contents(of: id)
+    _ = try files.createSnapshot(of: 1, as: Array("snap".utf8), in: files.root)
+    var filler = FullVolumeFiller(files, top: try files.makeDirectory("top"), replicas: 1, seed: 5)
+    _ = try #require(try filler.fill(.largeWrites))
+    _ = try #require(try filler.fill(.files))
+    expectCode(.noSpace) { () throws(VolumeError) in try files.change(id, 8192..<16384, .collapse) }
+    #expect(try files.contents(of: id) == before)
+    try filler.empty()
+    try files.change(id, 8192..<16384, .collapse)
+    #expect(try files.contents(of: id).count == before.count - 8192)
+    try files.close()
+    try disk.volume.expectSound([disk.device], "closed", ofFiles: true)
   }
 
   // MARK: - What is not written yet

@@ -9,6 +9,10 @@
 //   2. What is dirty counts against a limit. Who goes over it writes his own file first; behind
 //      half of it the thread that writes in the background begins, with the file that has been
 //      dirty for longest. It also writes what has been dirty for some seconds.
+//   3. Files with something left behind their end are remembered, so that it goes when the volume
+//      is closed, or a snapshot taken. Where there are too many, or their contents go for another
+//      reason, nothing is lost: the superblock has said that something is wrong before anybody
+//      noted a tail, and who opens the file next looks for it (`mayHaveTail`).
 // Invariants
 //   (1) Of each file there are contents once, whoever has it open.
 //   (2) Dirty bytes stay below the limit and what those have who are about to write.
@@ -153,10 +157,13 @@ final class ContentStore: Sendable {
     }
   }
 
-  /// Removes what is left behind the ends of files. Where that fails the next mount is told to look
-  /// for it.
-  func removeTails() {
-    let files = state.withLock { state in state.tails.compactMap { state.files[$0] } }
+  /// Removes what is left behind the ends of files, of one subvolume or all. Where that fails the
+  /// next mount is told to look for it. The caller has no range of any file.
+  func removeTails(of subvolume: UInt32? = nil) {
+    let files = state.withLock { state in
+      state.tails.filter { subvolume == nil || $0.subvolume == subvolume }
+        .compactMap { state.files[$0] }
+    }
     for file in files {
       do throws(VolumeError) { try file.removeTail() } catch {
         engine.store.noteInconsistency()

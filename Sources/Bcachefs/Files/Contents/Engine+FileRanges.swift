@@ -52,6 +52,23 @@ extension Engine {
     }
   }
 
+  /// Whether something may be behind the end of a file that would come to light if it grew. Only
+  /// where it is known that something is wrong with the volume it is looked for.
+  func mayHaveTail(_ file: FileID, behind size: UInt64) -> Bool {
+    guard store.isInconsistent else { return false }
+    let start = media.superblock.sectorsOfBlocks(size)
+    do throws(VolumeError) {
+      return try run("has_tail") { (transaction) throws(TransactionError) in
+        let subvolume = try transaction.subvolume(file.subvolume)
+        // What nobody can change does not grow.
+        guard !subvolume.isReadOnly else { return false }
+        return try transaction.hasData(file.inode, start..<UInt64.max, subvolume.snapshot)
+      }
+    } catch {
+      return true
+    }
+  }
+
   /// Leaves nothing behind the block in which a file of some size ends.
   func removeTail(of file: FileID, behind size: UInt64) throws(VolumeError) {
     try punch(file, media.superblock.sectorsOfBlocks(size)..<UInt64.max)
@@ -210,11 +227,7 @@ extension Engine {
   func hasData(_ file: FileID, _ range: Range<UInt64>) throws(VolumeError) -> Bool {
     try run("has_data") { (transaction) throws(TransactionError) in
       let snapshot = try transaction.subvolume(file.subvolume).snapshot
-      var walk = SnapshotWalk(.extents, file.inode, from: range.lowerBound + 1, snapshot: snapshot)
-      while let found = try transaction.next(&walk), found.key.start.offset < range.upperBound {
-        if try found.hasData(self.media.entrySizes) { return true }
-      }
-      return false
+      return try transaction.hasData(file.inode, range, snapshot)
     }
   }
 
@@ -282,6 +295,17 @@ extension Transaction {
       throw .failed(VolumeError(.limit, "there is no room for another logged operation"))
     }
     return next
+  }
+
+  /// Whether a file has something in a range of sectors that is not zeros.
+  fileprivate func hasData(
+    _ inode: UInt64, _ range: Range<UInt64>, _ snapshot: UInt32
+  ) throws(TransactionError) -> Bool {
+    var walk = SnapshotWalk(.extents, inode, from: range.lowerBound + 1, snapshot: snapshot)
+    while let found = try next(&walk), found.key.start.offset < range.upperBound {
+      if try found.hasData(engine.media.entrySizes) { return true }
+    }
+    return false
   }
 
   /// Whether a file has more extents behind a sector than so many.

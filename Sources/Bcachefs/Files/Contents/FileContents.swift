@@ -102,7 +102,9 @@ final class FileContents: @unchecked Sendable {
         .corrupt, "inode \(file.inode): a size of \(inode.size) bytes, not \(Self.maxBytes) at most"
       )
     }
+    let isLeft = engine.mayHaveTail(file, behind: inode.size)
     condition.withLock { size = inode.size }
+    if isLeft { noteTail(true) }
     hasSize.store(true, ordering: .releasing)
   }
 
@@ -242,7 +244,8 @@ final class FileContents: @unchecked Sendable {
     noteTail(false)
   }
 
-  /// Whether something may be left behind the end. All of the file is the caller's.
+  /// Whether something may be left behind the end: then the superblock says already that something
+  /// is wrong. All of the file is the caller's.
   func noteTail(_ new: Bool) {
     let isNew = condition.withLock {
       defer { hasTail = new }

@@ -85,11 +85,11 @@ extension FileSystem {
         try self.contents.withRoom { () throws(VolumeError) in
           try contents.zero(range, keepsSize: keepsSize, time, quotas)
         }
-      case .collapse: try contents.shift(range, isInsert: false)
-      case .insert:
-        // All that is behind it moves, and once it has begun it cannot end for lack of room.
+      case .collapse, .insert:
+        // All that is behind it moves, which takes keys where a snapshot has it too; and once it
+        // has begun it cannot end for lack of room.
         try checkRoom()
-        try contents.shift(range, isInsert: true)
+        try contents.shift(range, isInsert: change == .insert)
       }
     }
   }

@@ -64,8 +64,11 @@ extension FileSystem {
     try checkRoom()
     // Most of it while others still write: once, or it would never end.
     contents.writeAll(of: source)
+    contents.removeTails(of: source)
     let root = try gate.alone { () throws(VolumeError) -> Inode in
       while contents.writeAll(of: source) {}
+      // What cannot go is looked for when somebody opens the snapshot's file.
+      contents.removeTails(of: source)
       let (setting, used) = (setting(), lastSubvolume.load(ordering: .relaxed))
       return try engine.run("snapshot_create") { (transaction) throws(TransactionError) in
         let root = try transaction.createSnapshot(
