@@ -53,8 +53,9 @@ test-kernel: setup
 # What the engine's tests do for a moment, for long: optimised, and with all checks. A process for
 # each suite: what one of them does to memory or to the machine is not the others' trouble.
 LONG_TESTS ?= TransactionModelTests EngineCrashTests SuperblockCrashTests LiveEngineTests \
+  DeviceFailureTests FullVolumeTests FreezeTests SnapshotCleaningTests \
   FileModelTests FileThreadTests FileCrashTests FileContentsTests ContentCrashTests \
-  FilledVolumeTests MountTurnsTests ExerciseTests
+  ContentThreadTests KilledCommandTests FilledVolumeTests MountTurnsTests ExerciseTests
 test-engine-long: setup
 	swift build --build-tests $(OPTIMISED_FLAGS)
 	@for suite in $(LONG_TESTS); do \
