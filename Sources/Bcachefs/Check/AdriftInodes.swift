@@ -45,22 +45,23 @@ struct AdriftInodes {
       next = inode.number
       return
     }
-    var index = table.count
-    while index > 0, table[index - 1].number == inode.number,
-      table[index - 1].snapshot > inode.snapshot
-    {
-      index -= 1
-    }
-    table.insert(AdriftInode(number: inode.number, snapshot: inode.snapshot), at: index)
+    table.insert(
+      AdriftInode(number: inode.number, snapshot: inode.snapshot),
+      at: place(of: inode.number, inode.snapshot))
+  }
+
+  /// Where a version is, or belongs.
+  private func place(of number: UInt64, _ snapshot: UInt32) -> Int {
+    table.sortedIndex(notBefore: {
+      $0.number < number || $0.number == number && $0.snapshot < snapshot
+    })
   }
 
   /// Whether the table knows all of an inode.
   func covers(_ number: UInt64) -> Bool { number >= first && next.map { number < $0 } ?? true }
 
   func index(of number: UInt64, _ snapshot: UInt32) -> Int? {
-    let index = table.sortedIndex(notBefore: {
-      $0.number < number || $0.number == number && $0.snapshot < snapshot
-    })
+    let index = place(of: number, snapshot)
     guard index < table.count, table[index].number == number, table[index].snapshot == snapshot
     else { return nil }
     return index

@@ -51,8 +51,9 @@ extension VolumeCheck {
   }
 
   /// Whether a member says that there may be a btree node.
-  fileprivate func isBTreeMarked(_ place: ExtentPtr, sectors: Int) -> Bool {
-    let members = volume.superblock.members
+  fileprivate func isBTreeMarked(
+    _ place: ExtentPtr, sectors: Int, _ members: [Member]
+  ) -> Bool {
     guard members.indices.contains(Int(place.device)) else { return true }
     let (end, overflow) = place.offset.addingReportingOverflow(UInt64(sectors))
     return !overflow && members[Int(place.device)].isBTreeMarked(place.offset..<end)
@@ -90,12 +91,14 @@ private struct AllocationRound {
   private var table: BucketTable
   private let isFirst: Bool
   private let stripes: BTreeCursor
+  private let members: [Member]
 
   init(_ check: VolumeCheck, _ table: BucketTable, isFirst: Bool) {
     self.check = check
     self.table = table
     self.isFirst = isFirst
     stripes = BTreeCursor(check.forest, .stripes)
+    members = check.volume.superblock.members
   }
 
   mutating func run(_ sums: inout CounterSums) throws(VolumeError) {
@@ -189,7 +192,7 @@ private struct AllocationRound {
     }
     for place in places { _ = mark(place, sectors, .btree, .dirty, pointer) }
     guard isFirst else { return }
-    if !places.allSatisfy({ check.isBTreeMarked($0, sectors: sectors) }) {
+    if !places.allSatisfy({ check.isBTreeMarked($0, sectors: sectors, members) }) {
       check.report(
         .btree_bitmap_not_marked,
         "btree ptr not marked in member info btree allocated bitmap\n  \(check.text(pointer))")
@@ -277,8 +280,12 @@ private struct AllocationRound {
     guard let bucket = check.bucket(of: place) else { return false }
     let generation =
       table.contains(bucket) ? table[bucket].generation : check.generation(of: bucket)
-    let ahead = Int8(bitPattern: place.generation &- generation)
-    return place.isCached ? ahead != 0 : ahead < 0
+    return Self.isStale(place, ahead: Int8(bitPattern: place.generation &- generation))
+  }
+
+  /// The same of a pointer whose generation is so much ahead of its bucket's.
+  private static func isStale(_ place: ExtentPtr, ahead: Int8) -> Bool {
+    place.isCached ? ahead != 0 : ahead < 0
   }
 
   private func count(
@@ -336,7 +343,7 @@ private struct AllocationRound {
         .stale_dirty_ptr, "\(kindText) stale dirty ptr: \(place.generation) < \(tally.generation)")
     }
     // What is not there any more takes no room.
-    if type != .btree, place.isCached ? ahead != 0 : ahead < 0 { return true }
+    if type != .btree, Self.isStale(place, ahead: ahead) { return true }
     if tally.dataType != 0, !DataType(rawValue: tally.dataType).sharesBuckets(with: type) {
       report(
         .ptr_bucket_data_type_mismatch,

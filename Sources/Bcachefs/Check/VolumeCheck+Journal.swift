@@ -40,12 +40,7 @@ extension VolumeCheck {
 
   private func finding(_ warning: JournalWarning) -> (FsckErrorID, String)? {
     switch warning {
-    case .missing(let range, let replaying):
-      return (
-        .journal_entries_missing,
-        "journal entries \(range.lowerBound)-\(range.upperBound - 1) missing! (replaying "
-          + "\(replaying.lowerBound)-\(replaying.upperBound - 1))"
-      )
+    case .missing(let range, _): return missing(JournalWarning.text(range))
     case .noFlushedEntry:
       return (
         .dirty_but_no_journal_entries_post_drop_nonflushes,
@@ -53,14 +48,17 @@ extension VolumeCheck {
       )
     case .cleanSectionMissing:
       return (.sb_clean_missing, "superblock marked clean but clean section not present")
-    case .damaged(let sequence, _):
-      let all = volume.journalSummary.replayed
-      return finding(.missing(sequence..<sequence + 1, replaying: all))
+    case .damaged(let sequence, _): return missing("\(sequence)-\(sequence)")
     case .invalidContents(_, let type, let error) where type != .btreeRoot:
       return error.fsckError.map { ($0, warning.description) }
     case .invalidEntry(_, let error): return error.fsckError.map { ($0, warning.description) }
     default: return nil
     }
+  }
+
+  private func missing(_ entries: String) -> (FsckErrorID, String) {
+    let all = JournalWarning.text(volume.journalSummary.replayed)
+    return (.journal_entries_missing, "journal entries \(entries) missing! (replaying \(all))")
   }
 
   /// What was to be gone on with when the volume was closed clean.

@@ -98,9 +98,9 @@ enum JournalWarning: Sendable, CustomStringConvertible {
     }
   }
 
-  /// First and last.
-  private static func text(_ range: Range<UInt64>) -> String {
-    "\(range.lowerBound)-\(range.upperBound - 1)"
+  /// First and last; of an empty range, nothing.
+  static func text(_ range: Range<UInt64>) -> String {
+    range.last.map { "\(range.lowerBound)-\($0)" } ?? ""
   }
 
   private static func text(_ places: [JournalPlace]) -> String {

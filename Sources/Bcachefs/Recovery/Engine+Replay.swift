@@ -43,7 +43,6 @@ extension Engine {
       trees.makeEmptyRoot(BTreeID(rawValue: number), sequence: nextNodeSequence())
     }
     isReplaying.store(true, ordering: .relaxed)
-    defer { isReplaying.store(false, ordering: .relaxed) }
     let overlay = contents.overlay
     let sequence = contents.replayed.isEmpty ? 0 : contents.replayed.lowerBound
     var first = 0
